@@ -1,0 +1,152 @@
+"""Checkpoints: enough to forecast with nothing else, written whole or not at all, read without running code.
+
+    checkpoint.json   the card: model configuration, channels, grid, statistics, where it came from
+    weights.pt        the model's tensors alone
+    training.pt       optimizer and position, where a training wrote it
+
+A training run holds them as RUN/checkpoints/step_NNNNNNNN, and RUN/best.json names the best of them.
+"""
+
+import json
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from fourcast.config import ModelConfig
+from fourcast.errors import InputError
+from fourcast.files import read_json, whole_directory
+from fourcast.grid import Grid
+from fourcast.models.build import build_afno, build_model
+from fourcast.models.precipitation import PrecipitationNet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of its model.
+
+    kind: forecast (state → next state) or precipitation (state → log-precipitation). channels: names in the order
+    of the input, or None where the weights came without names. mean, std: [C] normalisation in physical units;
+    step_scale: [C] typical change over a step in units of std, for a residual target.
+    """
+
+    kind: str
+    model: ModelConfig
+    in_channels: int
+    out_channels: int
+    latitude: list[float]
+    longitude: list[float]
+    step_hours: int
+    channels: list[str] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    step_scale: list[float] | None = None
+    synthetic: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid the model was built for."""
+        return Grid(np.array(self.latitude), np.array(self.longitude))
+
+
+def build(card: Card) -> nn.Module:
+    """The model of a card, freshly initialised."""
+    shape = len(card.latitude), len(card.longitude)
+    if card.kind == "precipitation":
+        return PrecipitationNet(build_afno(card.model, (card.in_channels, card.out_channels), shape))
+    scale = None if card.step_scale is None else torch.tensor(card.step_scale)
+    return build_model(card.model, (card.in_channels, card.out_channels), shape, scale)
+
+
+def save_checkpoint(path: Path, model: nn.Module, card: Card, training: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint directory; ``path`` exists only once all of it is on disk."""
+    with whole_directory(path) as directory:
+        torch.save(model.state_dict(), directory / "weights.pt")
+        if training is not None:
+            torch.save(training, directory / "training.pt")
+        record = {"fourcast_checkpoint": FORMAT, **asdict(card)}
+        (directory / "checkpoint.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The trained model of a checkpoint or training run, in evaluation mode.
+
+    It maps normalised x_BCHW to the normalised next state (a precipitation model: to log(1 + tp/1e-5)).
+    """
+    directory = find_checkpoint(path)
+    model = build(load_card(directory))
+    _load_weights(model, load_tensors(directory / "weights.pt"), directory)
+    return model.to(device).eval()
+
+
+def load_card(path: str | Path) -> Card:
+    """Read the card of a checkpoint or training run."""
+    file = find_checkpoint(path) / "checkpoint.json"
+    record = read_json(file)
+    if not isinstance(record, dict) or record.pop("fourcast_checkpoint", None) != FORMAT:
+        raise InputError(f"{file} is no fourcast checkpoint of format {FORMAT}; train again or import the weights")
+    try:
+        model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), record.pop("model")))
+        return Card(model=model, **record)  # type: ignore[arg-type]
+    except (KeyError, TypeError, OmegaConfBaseException) as error:
+        raise InputError(f"{file} does not describe a model: {error}; it is damaged or of another version") from error
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint directory meant by ``path``: itself, or a training run's best, else newest, one."""
+    path = Path(path)
+    if (path / "checkpoint.json").is_file():
+        return path
+    best = path / "best.json"
+    if best.is_file():
+        return find_checkpoint(path / "checkpoints" / str(read_json(best)["checkpoint"]))
+    steps = training_checkpoints(path)
+    if not steps:
+        raise InputError(
+            f"there is no checkpoint in {path}: expected checkpoint.json, or a training run's checkpoints/; "
+            "train one with fourcast train or import one with fourcast import-weights"
+        )
+    return steps[-1]
+
+
+def training_checkpoints(run: Path) -> list[Path]:
+    """The finished checkpoints of a training run, oldest first."""
+    found = (run / "checkpoints").glob("step_*/checkpoint.json")
+    return sorted(file.parent for file in found if not file.parent.name.endswith(".partial"))
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of tensors and plain values; anything else in it is refused, unexecuted."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = _first_line(error)
+        raise InputError(f"{path} holds more than tensors and plain values and is refused: {found}") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise InputError(f"{path} is not a readable torch file: {_first_line(error)}") from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of tensors")
+    return loaded
+
+
+def _load_weights(model: nn.Module, tensors: dict[str, Tensor], directory: Path) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"the weights in {directory} do not fit its checkpoint.json: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,87 @@
+"""``fourcast <verb> [overrides…]``: the verb names a Hydra configuration and the function that it is given to."""
+
+import importlib
+import os
+import sys
+
+from fourcast import __version__
+from fourcast.errors import InputError
+
+VERBS = {
+    "simulate": ("fourcast.data.simulate", "simulate", "run a simulated planet into a netCDF file"),
+    "ingest": ("fourcast.data.ingest", "ingest", "turn analyses (netCDF, GRIB, zarr) into a training store"),
+    "inspect": ("fourcast.inspect", "inspect", "say what a file, store, checkpoint or forecast run holds"),
+    "train": ("fourcast.train.loop", "train", "train a model; under torchrun on many devices"),
+    "forecast": ("fourcast.forecast.ensemble", "forecast", "roll a model forward into CF netCDF, one file a member"),
+    "verify": ("fourcast.verify.evaluate", "verify", "score a forecast run beside persistence and climatology"),
+    "import-weights": ("fourcast.import_weights", "import_weights", "turn published weights into a checkpoint"),
+}
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return
+    verb, overrides = arguments[0], arguments[1:]
+    if verb in ("-V", "--version"):
+        print(f"fourcast {__version__}")
+        return
+    if verb not in VERBS:
+        print(f"fourcast: no verb {verb!r}; expected one of {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    run_verb(verb, overrides)
+
+
+def run_verb(verb: str, overrides: list[str]) -> None:
+    """Compose the verb's configuration from conf/ and ``overrides`` and run it, once or as a Hydra multirun."""
+    import hydra
+    from omegaconf import DictConfig
+
+    from fourcast.config import conf_directory, register_schemas
+
+    def task(composed: DictConfig) -> None:
+        _report_input_errors(verb, composed)
+
+    register_schemas()
+    prefix = "experiment="
+    presets = [f"+experiment/{verb}=" + o.removeprefix(prefix) if o.startswith(prefix) else o for o in overrides]
+    sys.argv = [f"fourcast {verb}", *presets]
+    hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=verb)(task)()
+
+
+def _report_input_errors(verb: str, composed: object) -> None:
+    """Run the verb; what the user can mend becomes one line and status 2, anything else keeps its traceback."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationKeyError
+
+    module, function, _ = VERBS[verb]
+    try:
+        missing = OmegaConf.missing_keys(composed)
+        if missing:
+            raise InputError(f"needs {', '.join(f'{key}=…' for key in sorted(missing))}")
+        config = OmegaConf.to_object(composed)
+        getattr(importlib.import_module(module), function)(config)
+    except (InputError, InterpolationKeyError) as error:
+        if os.environ.get("FOURCAST_TRACEBACK"):
+            raise
+        print(f"fourcast {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\nfourcast {verb}: stopped; nothing half-written carries a finished name", file=sys.stderr)
+        sys.exit(130)
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:15} {text}" for name, (_, _, text) in VERBS.items())
+    return f"""fourcast {__version__}: global weather forecasting from ERA5 to a verified ensemble
+
+usage: fourcast <verb> [key=value …]
+
+{verbs}
+
+fourcast <verb> --help shows every key of a verb with its default; --cfg job prints the composed configuration;
+experiment=<name> loads the preset conf/experiment/<verb>/<name>.yaml;
+-m runs several values in turn, as in train -m model.depth=4,8 output='runs/depth${{model.depth}}'.
+"""

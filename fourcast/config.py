@@ -1,0 +1,393 @@
+"""The schema of conf/: one dataclass per verb, checked before the first byte is read.
+
+Defaults live here and only here; YAML files under conf/ hold what differs. Programs see these dataclasses, never
+a DictConfig. A key typed ``Any`` takes one name or a list of names. An unknown key or a wrong type fails when Hydra
+composes; what types cannot say is checked in ``__post_init__`` and fails with the name of the key.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from fourcast.errors import InputError
+
+
+@dataclass
+class PlanetConfig:
+    """A simulated planet: qg3 (three-level quasi-geostrophic, NumPy) or speedy (the SPEEDY climate model)."""
+
+    name: str = "qg3"
+    days: float = 1000.0
+    spinup_days: float = 90.0
+    truncation: int = 21
+    start: str = "2001-01-01"
+    seed: int = 0
+    levels: list[int] = field(default_factory=lambda: [250, 500, 700, 850, 1000])
+
+    def __post_init__(self) -> None:
+        one_of("planet.name", self.name, ("qg3", "speedy"))
+        positive("planet.days", self.days)
+        parse_time("planet.start", self.start)
+
+
+@dataclass
+class SimulateConfig:
+    """``fourcast simulate``: run a simulated planet into an ERA5-like netCDF file."""
+
+    planet: PlanetConfig = field(default_factory=PlanetConfig)
+    output: str = "data/planet.nc"
+    overwrite: bool = False
+
+
+@dataclass
+class IngestConfig:
+    """``fourcast ingest``: read analyses in the forms people have, write a training store.
+
+    source: file, folder, glob or zarr, or several. channels: names, a published set, or null for all the source
+    holds. start, end: first and last time, inclusive. statistics_start, statistics_end: the period from which
+    statistics and climatology come; keep it apart from the dates to verify on. number, forecast_step: which
+    ensemble member and which step in hours to take where a source holds several. region: accept a source that
+    does not cover the globe. south_pole: "drop" its row where the grid is odd, or "keep" it.
+    """
+
+    source: Any = MISSING
+    output: str = MISSING
+    channels: Any = None
+    start: str | None = None
+    end: str | None = None
+    statistics_start: str | None = None
+    statistics_end: str | None = None
+    step_hours: int = 6
+    climatology_harmonics: int = 2
+    number: int | None = None
+    forecast_step: int | None = None
+    region: bool = False
+    south_pole: str = "drop"
+    allow_preliminary: bool = False
+    allow_missing_values: bool = False
+    shard_times: int = 8
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self.source = as_list("source", self.source)
+        self.channels = as_list("channels", self.channels)
+        one_of("south_pole", self.south_pole, ("drop", "keep"))
+        positive("step_hours", self.step_hours)
+        positive("shard_times", self.shard_times)
+        if self.climatology_harmonics < 0:
+            raise InputError(f"climatology_harmonics must not be negative, found {self.climatology_harmonics}")
+        check_period("", self.start, self.end)
+        check_period("statistics_", self.statistics_start, self.statistics_end)
+
+
+@dataclass
+class InspectConfig:
+    """``fourcast inspect``: say what a source, store, checkpoint or forecast run holds."""
+
+    path: str = MISSING
+
+
+@dataclass
+class DataConfig:
+    """What a training reads: the store, the channels (null: all of it), and the periods.
+
+    The validation period ends before any date meant for verification. memory_gb: a store up to this size is held
+    in memory. workers: loader processes for larger ones.
+    """
+
+    store: str = MISSING
+    channels: Any = None
+    train_start: str | None = None
+    train_end: str | None = None
+    validation_start: str | None = None
+    validation_end: str | None = None
+    memory_gb: float = 4.0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        self.channels = as_list("data.channels", self.channels)
+        check_period("data.train_", self.train_start, self.train_end)
+        check_period("data.validation_", self.validation_start, self.validation_end)
+
+
+@dataclass
+class ModesConfig:
+    """Which Fourier modes the token mixing keeps.
+
+    fourcastnet: what the published weights need, with its hard_thresholding_fraction; full: all of them; lowpass:
+    the lowest, by a kept fraction for each axis.
+    """
+
+    policy: str = "fourcastnet"
+    hard_thresholding_fraction: float = 1.0
+    zonal_fraction: float = 1.0
+    meridional_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        one_of("model.modes.policy", self.policy, ("fourcastnet", "full", "lowpass"))
+        for key in ("hard_thresholding_fraction", "zonal_fraction", "meridional_fraction"):
+            value = getattr(self, key)
+            if not 0.0 < value <= 1.0:
+                raise InputError(f"model.modes.{key} must lie in (0, 1], found {value}")
+
+
+@dataclass
+class ModelConfig:
+    """FourCastNet's network (Pathak et al. 2022); the defaults are the published sizes.
+
+    target: direct, where the network gives the next state as published, or residual, where it gives the change in
+    units of its typical size.
+    """
+
+    patch_size: int = 8
+    embed_dim: int = 768
+    depth: int = 12
+    num_blocks: int = 8
+    mlp_ratio: float = 4.0
+    sparsity_threshold: float = 0.01
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    modes: ModesConfig = field(default_factory=ModesConfig)
+    target: str = "direct"
+
+    def __post_init__(self) -> None:
+        for key in ("patch_size", "embed_dim", "depth", "num_blocks", "mlp_ratio"):
+            positive(f"model.{key}", getattr(self, key))
+        if self.embed_dim % self.num_blocks:
+            raise InputError(
+                f"model.embed_dim must be a multiple of model.num_blocks, found {self.embed_dim} and {self.num_blocks}"
+            )
+        one_of("model.target", self.target, ("direct", "residual"))
+
+
+@dataclass
+class OptimConfig:
+    """AdamW with linear warm-up and a cosine to zero, per step."""
+
+    learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    gradient_clip: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("optim.learning_rate", self.learning_rate)
+
+
+@dataclass
+class TrainConfig:
+    """``fourcast train``: train a model on a store.
+
+    batch_size is global: it is divided among ranks. rollout_steps: how many steps the loss sees. precision: fp32,
+    or bf16 autocast. loss: relative_l2 as published, or area_mse. resume: go on from the newest checkpoint in
+    output, if there is one.
+    """
+
+    output: str = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps: int = 10_000
+    batch_size: int = 64
+    rollout_steps: int = 1
+    loss: str = "relative_l2"
+    precision: str = "fp32"
+    seed: int = 0
+    device: str = "auto"
+    log_every: int = 50
+    validate_every: int = 1000
+    validation_samples: int = 256
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+    tensorboard: bool = True
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, ("fp32", "bf16"))
+        one_of("loss", self.loss, ("relative_l2", "area_mse"))
+        for key in ("steps", "batch_size", "rollout_steps", "log_every", "validate_every", "checkpoint_every"):
+            positive(key, getattr(self, key))
+        positive("keep_checkpoints", self.keep_checkpoints)
+
+
+@dataclass
+class EnsembleConfig:
+    """Members of a forecast. Member 0 is unperturbed; amplitude is in standard deviations of each channel."""
+
+    size: int = 1
+    members: list[int] | None = None
+    amplitude: float = 0.3
+    seed: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        positive("ensemble.size", self.size)
+        positive("ensemble.batch_size", self.batch_size)
+        if self.amplitude < 0:
+            raise InputError(f"ensemble.amplitude must not be negative, found {self.amplitude}")
+        wrong = [m for m in self.members or [] if not 0 <= m < self.size]
+        if wrong:
+            raise InputError(f"ensemble.members must lie in 0 … {self.size - 1} (ensemble.size), found {wrong}")
+
+
+@dataclass
+class ForecastConfig:
+    """``fourcast forecast``: roll a checkpoint forward from one or many initial times into CF netCDF.
+
+    init_times: the initial times themselves, or null for one every init_every_hours from init_start to init_end.
+    """
+
+    checkpoint: str = MISSING
+    store: str = MISSING
+    output: str = MISSING
+    init_times: Any = None
+    init_start: str | None = None
+    init_end: str | None = None
+    init_every_hours: int = 24
+    lead_hours: int = 120
+    variables: Any = None
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    precision: str = "fp32"
+    device: str = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self.init_times = as_list("init_times", self.init_times)
+        self.variables = as_list("variables", self.variables)
+        one_of("precision", self.precision, ("fp32", "bf16"))
+        positive("lead_hours", self.lead_hours)
+        positive("init_every_hours", self.init_every_hours)
+        for time in self.init_times or []:
+            parse_time("init_times", time)
+        if self.init_times is None and (self.init_start is None or self.init_end is None):
+            raise InputError("name the initial times: init_times=[2026-08-10T00], or init_start and init_end")
+        check_period("init_", self.init_start, self.init_end)
+
+
+@dataclass
+class VerifyConfig:
+    """``fourcast verify``: score a forecast run against a store, beside persistence and climatology."""
+
+    forecast: str = MISSING
+    store: str = MISSING
+    output: str = MISSING
+    channels: Any = None
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        self.channels = as_list("channels", self.channels)
+
+
+@dataclass
+class ImportWeightsConfig:
+    """``fourcast import-weights``: turn somebody's FourCastNet weights into a checkpoint.
+
+    channels: names in the order of the weights; null: the published set of that many channels. means, stds: .npy
+    files of the normalisation, without which the checkpoint loads but cannot forecast. image_size: (rows, columns)
+    where the weights cannot say; null: the published 1:2 shape that the number of tokens implies.
+    """
+
+    source: str = MISSING
+    output: str = MISSING
+    hard_thresholding_fraction: float = 1.0
+    channels: Any = None
+    means: str | None = None
+    stds: str | None = None
+    image_size: list[int] | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self.channels = as_list("channels", self.channels)
+        if not 0.0 < self.hard_thresholding_fraction <= 1.0:
+            raise InputError(f"hard_thresholding_fraction must lie in (0, 1], found {self.hard_thresholding_fraction}")
+        if self.image_size is not None and len(self.image_size) != 2:
+            raise InputError(f"image_size must be [rows, columns], found {self.image_size}")
+
+
+SCHEMAS: dict[str, type] = {
+    "simulate": SimulateConfig,
+    "ingest": IngestConfig,
+    "inspect": InspectConfig,
+    "train": TrainConfig,
+    "forecast": ForecastConfig,
+    "verify": VerifyConfig,
+    "import-weights": ImportWeightsConfig,
+}
+
+
+def register_schemas() -> None:
+    """Make every verb's schema known to Hydra as ``<verb>_schema``; composing twice is harmless."""
+    store = ConfigStore.instance()
+    for verb, schema in SCHEMAS.items():
+        store.store(name=f"{verb}_schema", node=schema)
+
+
+def conf_directory() -> Path:
+    """The folder of YAML files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise InputError(f"{key} must be one of {', '.join(allowed)}, found {value!r}")
+
+
+def as_list(key: str, value: Any) -> Any:
+    """One word, or a list of them, as a list of strings; null stays null."""
+    if value is None or value == MISSING:
+        return value
+    items = value if isinstance(value, list) else [value]
+    wrong = [item for item in items if not isinstance(item, str)]
+    if wrong or not items:
+        raise InputError(f"{key} must be a name or a list of names, found {value!r}")
+    return items
+
+
+def positive(key: str, value: float) -> None:
+    """Raise InputError unless ``value`` is above zero."""
+    if not value > 0:
+        raise InputError(f"{key} must be above 0, found {value}")
+
+
+def parse_time(key: str, text: Any) -> np.datetime64:
+    """An ISO 8601 time in UTC, to the hour: ``2026-08-10`` or ``2026-08-10T12``."""
+    written = str(text).replace(" ", "T").removesuffix("Z")
+    try:
+        time = np.datetime64(written if len(written) >= len("2026-08-10") else "NaT")
+    except ValueError:
+        time = np.datetime64("NaT")
+    hour = time.astype("datetime64[h]")
+    if np.isnat(time) or hour != time:
+        raise InputError(f"{key} must be a UTC time to the hour such as 2026-08-10T12, found {text!r}")
+    return hour
+
+
+def check_period(prefix: str, start: str | None, end: str | None) -> None:
+    """Raise InputError where a period is unreadable or ends before it starts."""
+    first = None if start is None else parse_time(f"{prefix}start", start)
+    last = None if end is None else _last_hour(f"{prefix}end", end)
+    if first is not None and last is not None and last < first:
+        raise InputError(f"{prefix}end ({end}) lies before {prefix}start ({start})")
+
+
+def within(times: np.ndarray, start: str | None, end: str | None) -> np.ndarray:
+    """Which ``times`` lie in the period [start, end]; an end without an hour means that whole day."""
+    chosen = np.ones(len(times), dtype=bool)
+    if start is not None:
+        chosen &= times >= parse_time("start", start)
+    if end is not None:
+        chosen &= times <= _last_hour("end", end)
+    return chosen
+
+
+def _last_hour(key: str, end: str) -> np.datetime64:
+    hour = parse_time(key, end)
+    return hour + 23 if len(str(end)) <= len("2026-08-10") else hour

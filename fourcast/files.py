@@ -1,0 +1,97 @@
+"""Files and directories that appear whole or not at all.
+
+Work goes to a sibling whose name ends in ``.partial``; it takes the final name by an atomic rename once it is
+complete and on disk. A killed process leaves at most a ``.partial`` sibling, which no reader here opens and
+which the next run replaces.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fourcast.errors import InputError
+
+PARTIAL = ".partial"
+
+
+def partial_path(path: Path) -> Path:
+    """The sibling under which ``path`` is being made."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def refuse_existing(path: Path, overwrite: bool, remedy: str = "pass overwrite=true to replace it") -> None:
+    """Raise InputError where ``path`` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} already exists; {remedy}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write; on success it becomes ``path``, on any exception it is removed."""
+    temporary = partial_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        commit_file(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def commit_file(temporary: Path, path: Path) -> None:
+    """Flush ``temporary`` to disk and give it its final name."""
+    with temporary.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary directory; on success it becomes ``path``, replacing what was there.
+
+    Where ``path`` exists it is moved aside first and removed last, so that a reader finds the old directory,
+    for an instant none, or the new one, and never a mixture.
+    """
+    temporary = partial_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    replaced = _moved_aside(path) if path.exists() else None
+    temporary.rename(path)
+    if replaced is not None:
+        shutil.rmtree(replaced)
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory; killed half-way, what is left of it no longer carries its name."""
+    shutil.rmtree(_moved_aside(path))
+
+
+def _moved_aside(path: Path) -> Path:
+    aside = path.with_name(path.name + ".removed" + PARTIAL)
+    shutil.rmtree(aside, ignore_errors=True)
+    return path.rename(aside)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; InputError names the file where it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable as JSON ({error})") from error

@@ -1,0 +1,190 @@
+"""``fourcast forecast``: members × initial times, split over ranks and batches, streamed to netCDF."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourcast.checkpoint import find_checkpoint
+from fourcast.config import ForecastConfig, parse_time
+from fourcast.data.store import Store, open_store
+from fourcast.distributed import process_group
+from fourcast.errors import InputError
+from fourcast.files import read_json, remove_directory, write_json
+from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, is_finished, member_path
+from fourcast.forecast.perturb import perturbed
+from fourcast.forecast.reader import MANIFEST
+from fourcast.forecast.rollout import Forecaster, load_forecaster, rollout
+from fourcast.progress import progress
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run consists of, decided before the first step."""
+
+    run: Path
+    init_times: tuple[np.datetime64, ...]
+    members: tuple[int, ...]
+    lead_hours: tuple[int, ...]
+    channels: tuple[str, ...]
+    attributes: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Members that are rolled forward together from one initial time."""
+
+    init_time: np.datetime64
+    members: tuple[int, ...]
+
+
+def forecast(config: ForecastConfig) -> Path:
+    """Run the forecasts that are not finished yet; return the run directory.
+
+    Files are RUN/<init_time>/member_NNN.nc beside RUN/forecast.json. Every request is checked before the first
+    step: InputError for a lead time that is no multiple of the model's step, a channel or grid that the store
+    does not have, a date it lacks, or a run of another configuration in the same place.
+    """
+    with process_group(config.device) as process:
+        forecaster = load_forecaster(config.checkpoint, process.device, config.precision)
+        store = open_store(config.store)
+        plan = make_plan(config, forecaster, store)
+        if process.is_first:
+            _claim(plan, config.overwrite)
+        process.barrier()
+        tasks = unfinished_tasks(plan, forecaster, config.ensemble.batch_size)
+        mine = tasks[process.rank :: process.world_size]
+        states = len(plan.lead_hours)
+        total, left = len(plan.members) * len(plan.init_times), sum(len(task.members) for task in tasks)
+        process.say(
+            f"forecasting {len(plan.members)} members from {len(plan.init_times)} initial times to "
+            f"{plan.lead_hours[-1]} h ({left} of {total} still to do) on {process.world_size} × {process.device.type}"
+        )
+        steps = (step for task in mine for step in run_task(config, plan, task, forecaster, store))
+        for _ in progress(steps, len(mine) * states, "states") if process.is_first else steps:
+            pass
+        process.barrier()
+        if process.is_first:
+            print(f"{total} members in {plan.run}/<init_time>/member_NNN.nc")
+    return plan.run
+
+
+def make_plan(config: ForecastConfig, forecaster: Forecaster, store: Store) -> Plan:
+    """Check the request against model and store."""
+    step = forecaster.card.step_hours
+    if config.lead_hours % step:
+        raise InputError(f"lead_hours={config.lead_hours} is no multiple of the model's step of {step} h")
+    store.channel_positions(forecaster.channels)
+    if not store.grid.same_as(forecaster.card.grid):
+        raise InputError(f"{store.path} has the grid {store.grid}, the model was trained on {forecaster.card.grid}")
+    init_times = _init_times(config)
+    store.time_positions(np.array(init_times))
+    members = tuple(range(config.ensemble.size)) if config.ensemble.members is None else config.ensemble.members
+    return Plan(
+        run=Path(config.output),
+        init_times=tuple(init_times),
+        members=tuple(sorted(set(members))),
+        lead_hours=tuple(range(0, config.lead_hours + 1, step)),
+        channels=_selected(config.variables, forecaster.channels),
+        attributes=_attributes(config, forecaster),
+    )
+
+
+def unfinished_tasks(plan: Plan, forecaster: Forecaster, batch_size: int) -> list[Task]:
+    """Batches of members whose files are not there yet; the same list on every rank."""
+    tasks = []
+    for init_time in plan.init_times:
+        missing = [m for m in plan.members if not is_finished(*_destination(plan, forecaster, init_time, m))]
+        tasks += [Task(init_time, tuple(missing[i : i + batch_size])) for i in range(0, len(missing), batch_size)]
+    return tasks
+
+
+def run_task(
+    config: ForecastConfig, plan: Plan, task: Task, forecaster: Forecaster, store: Store
+) -> Iterator[np.datetime64]:
+    """Roll one batch of members forward and write it, yielding each valid time once it is written."""
+    position = store.time_positions(np.array([task.init_time]))
+    analysis = forecaster.normalise(store.read(position, forecaster.channels)[0])
+    ensemble = config.ensemble
+    start = np.stack([perturbed(analysis, ensemble.amplitude, ensemble.seed, task.init_time, m) for m in task.members])
+    kept = [forecaster.channels.index(name) for name in plan.channels]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(MemberWriter(*_destination(plan, forecaster, task.init_time, member)))
+            for member in task.members
+        ]
+        states = rollout(forecaster, start, task.init_time, len(plan.lead_hours) - 1)
+        for i_lead, (valid_time, fields) in enumerate(states):
+            for writer, state in zip(writers, fields, strict=True):
+                writer.write(i_lead, state[kept])
+            yield valid_time
+
+
+def _destination(
+    plan: Plan, forecaster: Forecaster, init_time: np.datetime64, member: int
+) -> tuple[Path, ForecastHeader]:
+    header = ForecastHeader(
+        plan.channels, forecaster.card.grid, init_time, member, plan.lead_hours, plan.attributes
+    )
+    return member_path(plan.run, init_time, member), header
+
+
+def _init_times(config: ForecastConfig) -> list[np.datetime64]:
+    if config.init_times is not None:
+        return sorted({parse_time("init_times", text) for text in config.init_times})
+    first, last = parse_time("init_start", config.init_start), parse_time("init_end", config.init_end)
+    return list(np.arange(first, last + 1, np.timedelta64(config.init_every_hours, "h")))
+
+
+def _selected(wanted: list[str] | None, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """The channels to write: those named, or all levels of a variable that is named."""
+    if wanted is None:
+        return channels
+    unknown = [name for name in wanted if not any(_matches(name, channel) for channel in channels)]
+    if unknown:
+        raise InputError(f"variables: the model has no {', '.join(unknown)}; it forecasts {', '.join(channels)}")
+    return tuple(channel for channel in channels if any(_matches(name, channel) for name in wanted))
+
+
+def _matches(name: str, channel: str) -> bool:
+    return name == channel or name == channel.rstrip("0123456789")
+
+
+def _attributes(config: ForecastConfig, forecaster: Forecaster) -> dict[str, str | int | float]:
+    """Provenance: everything that decides a member's numbers, and where they came from."""
+    checkpoint = find_checkpoint(config.checkpoint)
+    ensemble = config.ensemble
+    return {
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": _sha256(checkpoint / "weights.pt"),
+        "initial_states": str(Path(config.store).name),
+        "seed": ensemble.seed,
+        "perturbation": f"gaussian, amplitude {ensemble.amplitude} standard deviations, member 0 unperturbed",
+        "precision": config.precision,
+        "synthetic": int(forecaster.card.synthetic),
+    }
+
+
+def _claim(plan: Plan, overwrite: bool) -> None:
+    """Write the manifest, or find the same one; another run's files are replaced only when asked to."""
+    record: dict[str, Any] = asdict(plan)
+    record |= {"run": plan.run.name, "init_times": [str(time) for time in plan.init_times]}
+    record = json.loads(json.dumps(record))
+    manifest = plan.run / MANIFEST
+    if manifest.exists() and (overwrite or read_json(manifest) != record):
+        if not overwrite:
+            raise InputError(f"{plan.run} holds another forecast; choose another output= or pass overwrite=true")
+        remove_directory(plan.run)
+    elif plan.run.is_dir() and not manifest.exists() and any(plan.run.iterdir()):
+        raise InputError(f"{plan.run} is not empty and holds no forecast; choose another output=")
+    write_json(manifest, record)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,66 @@
+"""``fourcast inspect``: say what a path holds."""
+
+from pathlib import Path
+
+from fourcast.config import InspectConfig
+from fourcast.errors import InputError
+
+
+def inspect(config: InspectConfig) -> None:
+    """Print what the store, checkpoint, training run, forecast run or source at ``config.path`` holds."""
+    path = Path(config.path)
+    if not path.exists() and "://" not in config.path and not any(mark in config.path for mark in "*?["):
+        raise InputError(f"there is nothing at {path}")
+    print(describe(config.path))
+
+
+def describe(path: str) -> str:
+    """A few lines of text about the thing at ``path``, whatever it is."""
+    folder = Path(path)
+    if (folder / "forecast.json").is_file():
+        return describe_forecast(folder)
+    if (folder / "checkpoint.json").is_file() or (folder / "checkpoints").is_dir():
+        return describe_checkpoint(folder)
+    from fourcast.data.describe import describe_source, describe_store
+
+    if (folder / "zarr.json").is_file() and '"fourcast_store"' in (folder / "zarr.json").read_text(encoding="utf-8"):
+        return describe_store(path)
+    return describe_source(path)
+
+
+def describe_checkpoint(folder: Path) -> str:
+    """The card of a checkpoint, in words."""
+    from fourcast.checkpoint import find_checkpoint, load_card
+
+    card = load_card(folder)
+    model = card.model
+    return "\n".join(
+        [
+            f"checkpoint {find_checkpoint(folder)}: {card.kind} model" + (", SYNTHETIC data" if card.synthetic else ""),
+            f"  AFNO: depth {model.depth}, width {model.embed_dim}, {model.num_blocks} blocks, "
+            f"patch {model.patch_size}, modes {model.modes.policy}, {model.target} target",
+            f"  grid {card.grid}, step {card.step_hours} h",
+            f"  channels in: {', '.join(card.channels) if card.channels else f'{card.in_channels}, unnamed'}",
+            f"  statistics: {'yes' if card.mean else 'none, so it cannot forecast'}",
+            *(f"  {key}: {value}" for key, value in card.provenance.items()),
+        ]
+    )
+
+
+def describe_forecast(folder: Path) -> str:
+    """What a forecast run consists of and how much of it is finished."""
+    from fourcast.files import read_json
+
+    manifest = read_json(folder / "forecast.json")
+    times, members = manifest["init_times"], manifest["members"]
+    wanted = len(times) * len(members)
+    done = sum((folder / time / f"member_{member:03d}.nc").is_file() for time in times for member in members)
+    return "\n".join(
+        [
+            f"forecast run {folder}: {done} of {wanted} members finished",
+            f"  initial times: {', '.join(times)}",
+            f"  members {members[0]} … {members[-1]}, lead times to {manifest['lead_hours'][-1]} h",
+            f"  channels: {', '.join(manifest['channels'])}",
+            *(f"  {key}: {value}" for key, value in manifest["attributes"].items()),
+        ]
+    )

@@ -1,0 +1,104 @@
+"""FourCastNet's network: a vision transformer whose token mixing is AFNO (Pathak et al. 2022; Guibas et al. 2022).
+
+Parameter names and mathematics are those of the published weights, so that these load unchanged.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fourcast.kernels.modes import Modes
+from fourcast.kernels.reference import spectral_mixing
+from fourcast.models.layers import MLP, PatchEmbed, drop_path, unpatchify
+
+LAYER_NORM_EPS = 1e-6
+
+
+class AFNOFilter(nn.Module):
+    """Adaptive Fourier neural operator: a block-diagonal complex MLP applied to every kept Fourier mode.
+
+    w1, w2: [2, K, block, block]; b1, b2: [2, K, block]; index 0 real, 1 imaginary. Weights are shared by all modes.
+    """
+
+    def __init__(self, dim: int, blocks: int, sparsity_threshold: float, modes: Modes) -> None:
+        super().__init__()
+        block = dim // blocks
+        self.sparsity_threshold = sparsity_threshold
+        self.modes = modes
+        self.w1 = nn.Parameter(0.02 * torch.randn(2, blocks, block, block))
+        self.b1 = nn.Parameter(0.02 * torch.randn(2, blocks, block))
+        self.w2 = nn.Parameter(0.02 * torch.randn(2, blocks, block, block))
+        self.b2 = nn.Parameter(0.02 * torch.randn(2, blocks, block))
+
+    def forward(self, x_BHWD: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """y = norm(x); x + y + filtered(y), the published double skip."""
+        return spectral_mixing(
+            x_BHWD, norm.weight, norm.bias, self.w1, self.b1, self.w2, self.b2,
+            modes=self.modes, eps=norm.eps, sparsity_threshold=self.sparsity_threshold,
+        )  # fmt: skip
+
+
+class Block(nn.Module):
+    """Token mixing, then an MLP on every token, each after a LayerNorm and with a skip connection."""
+
+    def __init__(self, dim: int, mixer: AFNOFilter, mlp_ratio: float, drop_rate: float, drop_path_rate: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.filter = mixer
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(dim, int(dim * mlp_ratio), drop_rate)
+        self.drop_path_rate = drop_path_rate
+
+    def forward(self, x_BHWD: Tensor) -> Tensor:
+        """[B, H, W, D] → [B, H, W, D]."""
+        x = self.filter(x_BHWD, self.norm1)
+        return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
+
+
+class UncalledNorm(nn.Module):
+    """The published network constructs a last LayerNorm and never calls it; its names are kept, as buffers."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(dim))
+        self.register_buffer("bias", torch.zeros(dim))
+
+
+class AFNONet(nn.Module):
+    """Fields in, fields out: patch embedding, blocks, linear head. [B, C, H, W] → [B, C_out, H, W]."""
+
+    def __init__(
+        self,
+        patch_embed: PatchEmbed,
+        blocks: list[Block],
+        tokens_shape: tuple[int, int],
+        out_channels: int,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        dim, _, self.patch_size, _ = patch_embed.proj.weight.shape
+        h, w = tokens_shape
+        self.tokens_shape = tokens_shape
+        self.pos_embed = nn.Parameter(torch.zeros(1, h * w, dim))
+        self.patch_embed = patch_embed
+        self.drop = nn.Dropout(drop_rate)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = UncalledNorm(dim)
+        self.head = nn.Linear(dim, out_channels * self.patch_size**2, bias=False)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(_initialise_linear)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Next state from normalised fields; H and W are those the network was built for."""
+        h, w = self.tokens_shape
+        tokens = self.patch_embed(x_BCHW)
+        tokens = self.drop(tokens + self.pos_embed.view(1, h, w, -1))
+        for block in self.blocks:
+            tokens = block(tokens)
+        return unpatchify(self.head(tokens), self.patch_size)
+
+
+def _initialise_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,177 @@
+"""``fourcast train``: one loop, top to bottom."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourcast import __version__
+from fourcast.checkpoint import Card, build
+from fourcast.config import TrainConfig
+from fourcast.data.dataset import Batches, Period, Windows, fits_in_memory, loader
+from fourcast.data.store import Store, open_store
+from fourcast.distributed import Process, parallelize, process_group
+from fourcast.errors import InputError
+from fourcast.train.log import TrainingLog
+from fourcast.train.loss import Loss, build_loss
+from fourcast.train.optim import build_optimizer, learning_rate
+from fourcast.train.run import prune, remember_best, resume, save
+from fourcast.train.validate import validate
+from fourcast.variables import parse_channels
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or go on training, in ``config.output``; return that run directory.
+
+    The run holds config.json, log.jsonl, checkpoints/step_NNNNNNNN and best.json. Ranks of a torchrun job share
+    the work. Raises InputError for a store, period or grid that does not fit, and for a run of another
+    configuration in the same place.
+    """
+    run = Path(config.output)
+    store = open_store(config.data.store)
+    channels = store.channels if config.data.channels is None else _names(config.data.channels)
+    card = describe(config, store, channels)
+    with process_group(config.device) as process:
+        windows = _windows(config, store, channels, (config.data.train_start, config.data.train_end))
+        held_out = _windows(config, store, channels, (config.data.validation_start, config.data.validation_end))
+        torch.manual_seed(config.seed)
+        model = build(card).to(process.device)
+        optimizer = build_optimizer(model, config.optim)
+        start = resume(run, config, model, optimizer, process)
+        loss = build_loss(config.loss, store.grid, _step_scale(store, channels).to(process.device))
+        process.say(
+            f"training {sum(p.numel() for p in model.parameters()):,} parameters on {len(windows)} samples of "
+            f"{len(channels)} channels, {store.grid.shape[0]}×{store.grid.shape[1]}, on {process.world_size} × "
+            f"{process.device.type}" + (f", from step {start}" if start else "")
+        )
+        if start < config.steps:
+            _loop(config, Session(run, card, process, loss), (windows, held_out), (model, optimizer), start)
+    return run
+
+
+@dataclass(frozen=True)
+class Session:
+    """What stays the same from the first step to the last."""
+
+    run: Path
+    card: Card
+    process: Process
+    loss: Loss
+
+
+def _loop(
+    config: TrainConfig,
+    session: Session,
+    data: tuple[Windows, Windows],
+    learner: tuple[nn.Module, torch.optim.Optimizer],
+    start: int,
+) -> None:
+    (windows, held_out), (model, optimizer) = data, learner
+    process = session.process
+    parallel = parallelize(model, process)
+    batches = Batches(len(windows), config.batch_size, config.seed, (process.rank, process.world_size))
+    log = TrainingLog(session.run, start, config.steps, config.tensorboard) if process.is_first else None
+    workers = 0 if windows.memory is not None else config.data.workers
+    running = torch.zeros((), device=process.device)
+    for step, window in enumerate(loader(windows, list(batches.between(start, config.steps)), workers), start):
+        rate = learning_rate(config.optim, step, config.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, step, process.rank]).generate_state(1)[0]))
+        value = train_step(parallel, optimizer, session.loss, window.to(process.device), config)
+        running += value.detach()
+        done = step + 1
+        if done % config.log_every == 0 or done == config.steps:
+            count = (done - start) % config.log_every or config.log_every
+            mean = float(process.sum(running) / process.world_size / min(count, done - start))
+            running = torch.zeros((), device=process.device)
+            if not np.isfinite(mean):
+                raise InputError(
+                    f"the loss is {mean} at step {done}: training has diverged; lower optim.learning_rate, set "
+                    f"optim.gradient_clip=1 or use precision=fp32; checkpoints before it are kept in {session.run}"
+                )
+            if log is not None:
+                log.scalars(done, {"loss": mean, "learning_rate": rate})
+        if done % config.validate_every == 0 or done == config.steps:
+            scores = validate(model, held_out, session.loss, config, process)
+            if log is not None:
+                log.scalars(done, scores)
+                log.say(done, f"loss {mean:.4g}  validation {scores['validation_loss']:.4g} "
+                        f"(persistence {scores['persistence_loss']:.4g})")  # fmt: skip
+                save(session.run, session.card, model, optimizer, done)
+                remember_best(session.run, done, scores["validation_loss"])
+                prune(session.run, config.keep_checkpoints)
+        elif done % config.checkpoint_every == 0 and process.is_first:
+            save(session.run, session.card, model, optimizer, done)
+            prune(session.run, config.keep_checkpoints)
+    process.barrier()
+    if log is not None:
+        log.close()
+
+
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, window_BSCHW: Tensor, config: TrainConfig
+) -> Tensor:
+    """One optimizer step on windows of 1 + rollout_steps states; return the mean loss over the rollout."""
+    state, total = window_BSCHW[:, 0], torch.zeros((), device=window_BSCHW.device)
+    with torch.autocast(window_BSCHW.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        for step in range(1, window_BSCHW.shape[1]):
+            state = model(state)
+            total = total + loss(state.float(), window_BSCHW[:, step])
+    value = total / config.rollout_steps
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()
+    if config.optim.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), config.optim.gradient_clip)
+    optimizer.step()
+    return value
+
+
+def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Card:
+    """The card of the model that this training makes."""
+    chosen = store.channel_positions(channels)
+    std = store.statistics.std[chosen]
+    dead = [name for name, value in zip(channels, std, strict=True) if not value > 0]
+    if dead:
+        raise InputError(f"{store.path}: {', '.join(dead)} never changes; leave it out of data.channels")
+    residual = config.model.target == "residual"
+    return Card(
+        kind="forecast",
+        model=config.model,
+        in_channels=len(channels),
+        out_channels=len(channels),
+        latitude=store.grid.latitude.tolist(),
+        longitude=store.grid.longitude.tolist(),
+        step_hours=store.step_hours,
+        channels=list(channels),
+        mean=store.statistics.mean[chosen].tolist(),
+        std=std.tolist(),
+        step_scale=_step_scale(store, channels).tolist() if residual else None,
+        synthetic=store.synthetic,
+        provenance={
+            "fourcast": __version__,
+            "torch": torch.__version__,
+            "data": str(store.attributes.get("source", "")),
+            "train": [config.data.train_start, config.data.train_end],
+        },
+    )
+
+
+def _names(channels: list[str]) -> tuple[str, ...]:
+    return tuple(channel.name for channel in parse_channels(channels))
+
+
+def _windows(config: TrainConfig, store: Store, channels: tuple[str, ...], period: Period) -> Windows:
+    in_memory = fits_in_memory(store, len(channels), len(store.times), config.data.memory_gb)
+    return Windows(store, channels, period, 1 + config.rollout_steps, in_memory)
+
+
+def _step_scale(store: Store, channels: tuple[str, ...]) -> Tensor:
+    chosen = store.channel_positions(channels)
+    scale = store.statistics.tendency_std[chosen] / store.statistics.std[chosen]
+    if not np.all(scale > 0):
+        raise InputError(f"{store.path} has no two analyses {store.step_hours} h apart in its statistics period")
+    return torch.tensor(scale, dtype=torch.float32)

@@ -1,0 +1,69 @@
+"""The directory of a training run: which configuration it belongs to, its checkpoints, and the best of them."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+
+from fourcast.checkpoint import Card, load_tensors, save_checkpoint, training_checkpoints
+from fourcast.config import TrainConfig
+from fourcast.distributed import Process
+from fourcast.errors import InputError
+from fourcast.files import read_json, remove_directory, write_json
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """A digest of all that shapes the result; a run may be resumed only under the same one."""
+    relevant = asdict(config)
+    for key in ("output", "device", "log_every", "keep_checkpoints", "tensorboard", "resume", "checkpoint_every"):
+        relevant.pop(key)
+    for key in ("memory_gb", "workers"):
+        relevant["data"].pop(key)
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def resume(run: Path, config: TrainConfig, model: nn.Module, optimizer: Optimizer, process: Process) -> int:
+    """Load the newest checkpoint of the run, if any; return the step to go on from."""
+    found = training_checkpoints(run)
+    record = run / "config.json"
+    if found and not config.resume:
+        raise InputError(f"{run} already holds a training; resume=true goes on with it, another output= starts anew")
+    if found and read_json(record)["fingerprint"] != fingerprint(config):
+        raise InputError(
+            f"{run} holds a training of another configuration (see {record}); choose another output= or delete it"
+        )
+    process.barrier()
+    if process.is_first:
+        write_json(record, {"fingerprint": fingerprint(config), "config": asdict(config)})
+    if not found:
+        return 0
+    newest = found[-1]
+    model.load_state_dict(load_tensors(newest / "weights.pt"))
+    state = load_tensors(newest / "training.pt")
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def save(run: Path, card: Card, model: nn.Module, optimizer: Optimizer, step: int) -> None:
+    """Write the checkpoint of ``step``."""
+    path = run / "checkpoints" / f"step_{step:08d}"
+    save_checkpoint(path, model, card, {"optimizer": optimizer.state_dict(), "step": step})
+
+
+def remember_best(run: Path, step: int, loss: float) -> None:
+    """Name the checkpoint of ``step`` the best where its validation loss is the lowest yet."""
+    file = run / "best.json"
+    if not file.exists() or loss < read_json(file)["validation_loss"]:
+        write_json(file, {"checkpoint": f"step_{step:08d}", "validation_loss": loss})
+
+
+def prune(run: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints and the best."""
+    best = run / "best.json"
+    kept = {read_json(best)["checkpoint"]} if best.exists() else set()
+    for path in training_checkpoints(run)[:-keep]:
+        if path.name not in kept:
+            remove_directory(path)

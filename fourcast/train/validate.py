@@ -1,0 +1,32 @@
+"""Validation during training: the loss on held-out windows, beside that of persistence."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fourcast.config import TrainConfig
+from fourcast.data.dataset import Windows, loader
+from fourcast.distributed import Process
+from fourcast.train.loss import Loss
+
+
+@torch.no_grad()
+def validate(model: nn.Module, windows: Windows, loss: Loss, config: TrainConfig, process: Process) -> dict[str, float]:
+    """Mean loss of the model and of persistence over evenly spaced held-out windows, shared among ranks."""
+    count = min(config.validation_samples, len(windows))
+    mine = np.linspace(0, len(windows) - 1, count).round().astype(int)[process.rank :: process.world_size]
+    size = max(config.batch_size // process.world_size, 1)
+    chunks = [mine[i : i + size].tolist() for i in range(0, len(mine), size)]
+    sums = torch.zeros(3, dtype=torch.float64, device=process.device)
+    model.eval()
+    for chunk in loader(windows, chunks, workers=0):
+        window = chunk.to(process.device)
+        state = window[:, 0]
+        for step in range(1, window.shape[1]):
+            with torch.autocast(process.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                state = model(state)
+            values = [loss(state.float(), window[:, step]), loss(window[:, 0], window[:, step])]
+            sums += torch.tensor([*values, 1.0], dtype=torch.float64, device=process.device) * len(window)
+    model.train()
+    model_sum, persistence_sum, weight = process.sum(sums).tolist()
+    return {"validation_loss": model_sum / weight, "persistence_loss": persistence_sum / weight}
