@@ -78,8 +78,7 @@ class IngestConfig:
         one_of("south_pole", self.south_pole, ("drop", "keep"))
         positive("step_hours", self.step_hours)
         positive("shard_times", self.shard_times)
-        if self.climatology_harmonics < 0:
-            raise InputError(f"climatology_harmonics must not be negative, found {self.climatology_harmonics}")
+        not_negative("climatology_harmonics", self.climatology_harmonics)
         check_period("", self.start, self.end)
         check_period("statistics_", self.statistics_start, self.statistics_end)
 
@@ -112,6 +111,7 @@ class DataConfig:
         self.channels = as_list("data.channels", self.channels)
         check_period("data.train_", self.train_start, self.train_end)
         check_period("data.validation_", self.validation_start, self.validation_end)
+        not_negative("data.workers", self.workers)
 
 
 @dataclass
@@ -162,6 +162,9 @@ class ModelConfig:
                 f"model.embed_dim must be a multiple of model.num_blocks, found {self.embed_dim} and {self.num_blocks}"
             )
         one_of("model.target", self.target, ("direct", "residual"))
+        not_negative("model.sparsity_threshold", self.sparsity_threshold)
+        for key in ("drop_rate", "drop_path_rate"):
+            below_one(f"model.{key}", getattr(self, key))
 
 
 @dataclass
@@ -177,6 +180,12 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         positive("optim.learning_rate", self.learning_rate)
+        not_negative("optim.warmup_steps", self.warmup_steps)
+        not_negative("optim.weight_decay", self.weight_decay)
+        for key in ("beta1", "beta2"):
+            below_one(f"optim.{key}", getattr(self, key))
+        if self.gradient_clip is not None:
+            positive("optim.gradient_clip", self.gradient_clip)
 
 
 @dataclass
@@ -210,9 +219,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         one_of("precision", self.precision, ("fp32", "bf16"))
         one_of("loss", self.loss, ("relative_l2", "area_mse"))
-        for key in ("steps", "batch_size", "rollout_steps", "log_every", "validate_every", "checkpoint_every"):
+        for key in ("steps", "batch_size", "rollout_steps", "log_every", "validate_every", "validation_samples",
+                    "checkpoint_every", "keep_checkpoints"):  # fmt: skip
             positive(key, getattr(self, key))
-        positive("keep_checkpoints", self.keep_checkpoints)
+        not_negative("seed", self.seed)
 
 
 @dataclass
@@ -228,11 +238,11 @@ class EnsembleConfig:
     def __post_init__(self) -> None:
         positive("ensemble.size", self.size)
         positive("ensemble.batch_size", self.batch_size)
-        if self.amplitude < 0:
-            raise InputError(f"ensemble.amplitude must not be negative, found {self.amplitude}")
-        wrong = [m for m in self.members or [] if not 0 <= m < self.size]
-        if wrong:
-            raise InputError(f"ensemble.members must lie in 0 … {self.size - 1} (ensemble.size), found {wrong}")
+        not_negative("ensemble.amplitude", self.amplitude)
+        not_negative("ensemble.seed", self.seed)
+        members = range(self.size) if self.members is None else self.members
+        if not members or not set(members) <= set(range(self.size)):
+            raise InputError(f"ensemble.members must lie in 0 … {self.size - 1} (ensemble.size), found {members}")
 
 
 @dataclass
@@ -357,6 +367,18 @@ def positive(key: str, value: float) -> None:
         raise InputError(f"{key} must be above 0, found {value}")
 
 
+def not_negative(key: str, value: float) -> None:
+    """Raise InputError where ``value`` is below zero."""
+    if not value >= 0:
+        raise InputError(f"{key} must not be negative, found {value}")
+
+
+def below_one(key: str, value: float) -> None:
+    """Raise InputError unless ``value`` lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise InputError(f"{key} must lie in [0, 1), found {value}")
+
+
 def parse_time(key: str, text: Any) -> np.datetime64:
     """An ISO 8601 time in UTC, to the hour: ``2026-08-10`` or ``2026-08-10T12``."""
     written = str(text).replace(" ", "T").removesuffix("Z")
@@ -373,7 +395,7 @@ def parse_time(key: str, text: Any) -> np.datetime64:
 def check_period(prefix: str, start: str | None, end: str | None) -> None:
     """Raise InputError where a period is unreadable or ends before it starts."""
     first = None if start is None else parse_time(f"{prefix}start", start)
-    last = None if end is None else _last_hour(f"{prefix}end", end)
+    last = None if end is None else last_hour(f"{prefix}end", end)
     if first is not None and last is not None and last < first:
         raise InputError(f"{prefix}end ({end}) lies before {prefix}start ({start})")
 
@@ -384,10 +406,11 @@ def within(times: np.ndarray, start: str | None, end: str | None) -> np.ndarray:
     if start is not None:
         chosen &= times >= parse_time("start", start)
     if end is not None:
-        chosen &= times <= _last_hour("end", end)
+        chosen &= times <= last_hour("end", end)
     return chosen
 
 
-def _last_hour(key: str, end: str) -> np.datetime64:
+def last_hour(key: str, end: str) -> np.datetime64:
+    """The last hour that an end means: of that whole day where it names no hour."""
     hour = parse_time(key, end)
     return hour + 23 if len(str(end)) <= len("2026-08-10") else hour

@@ -45,9 +45,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def commit_file(temporary: Path, path: Path) -> None:
     """Flush ``temporary`` to disk and give it its final name."""
-    with temporary.open("rb+") as handle:
-        os.fsync(handle.fileno())
+    _flush(temporary)
     temporary.replace(path)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 @contextmanager
@@ -63,6 +67,9 @@ def whole_directory(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -90,8 +97,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; InputError names the file where it is no JSON."""
+    """Read a JSON file; InputError names the file where it is missing or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not readable as JSON ({error})") from error

@@ -21,6 +21,8 @@ def import_weights(config: ImportWeightsConfig) -> Path:
     """
     output, source = Path(config.output), Path(config.source)
     refuse_existing(output, config.overwrite)
+    if output.exists() and not (output / "checkpoint.json").is_file():
+        raise InputError(f"{output} exists and is no checkpoint; choose another output=")
     pretrained = interpret(load_tensors(source), config.image_size, config.hard_thresholding_fraction)
     card = _card(config, pretrained)
     model = build(card)
@@ -75,8 +77,9 @@ def _statistic(key: str, path: str | None, count: int) -> list[float] | None:
         raise InputError(f"{key}={path} is not a readable .npy file of numbers: {error}") from error
     if len(values) < count:
         raise InputError(f"{key}={path} holds {len(values)} values, the weights take {count} channels")
-    if not np.all(np.isfinite(values[:count])):
-        raise InputError(f"{key}={path} holds values that are not finite")
+    lowest = 0 if key == "stds" else -np.inf
+    if not np.all(np.isfinite(values[:count]) & (values[:count] > lowest)):
+        raise InputError(f"{key}={path} holds values that are not finite{', or not above 0' if lowest == 0 else ''}")
     return [float(value) for value in values[:count]]
 
 

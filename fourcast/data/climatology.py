@@ -82,7 +82,7 @@ class ClimatologySums:
 
 def _solve(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
     flat = moments.reshape(len(gram), -1)
-    return np.linalg.solve(gram, flat).reshape(moments.shape)
+    return np.asarray(np.linalg.solve(gram, flat)).reshape(moments.shape)
 
 
 def supported_harmonics(times: Times, wanted: int) -> int:

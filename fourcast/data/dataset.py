@@ -1,6 +1,6 @@
 """Training windows: index → normalised fields of consecutive analyses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ class Batches:
         return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
 
 
-def loader(windows: Windows, batches: list[list[int]], workers: int) -> DataLoader[Tensor]:
+def loader(windows: Windows, batches: Iterable[list[int]], workers: int) -> DataLoader[Tensor]:
     """Batches [B, length, C, H, W] in the order given, read ahead by ``workers`` processes."""
     return DataLoader(
         windows,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourcast.data.pieces import Times
+from fourcast.data.axes import Times
 from fourcast.data.sources import Source, open_source
 from fourcast.data.store import Store, open_store
 from fourcast.grid import Grid
@@ -44,13 +44,25 @@ def _source_channels(source: Source) -> list[str]:
 
 
 def describe_store(path: str | Path) -> str:
-    """A table of a finished training store: times and gaps, grid, and the statistics of each channel."""
+    """A finished training store: its summary and a table of the statistics of each channel."""
+    store = open_store(path)
+    lines = [summarise_store(path), f"  {'channel':9} {'units':9} {'mean':>11} {'std':>11} {'change a step':>14}"]
+    for i, name in enumerate(store.channels):
+        numbers = (store.statistics.mean[i], store.statistics.std[i], store.statistics.tendency_std[i])
+        mean, std, change = (f"{x:.5g}" for x in numbers)
+        lines.append(f"  {name:9} {parse_channel(name).variable.units:9} {mean:>11} {std:>11} {change:>14}")
+    return "\n".join(lines)
+
+
+def summarise_store(path: str | Path) -> str:
+    """A finished training store in a few lines: channels, times and gaps, grid, size on disk."""
     store = open_store(path)
     size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
     climatology = store.climatology(store.channels[:1])
     synthetic = ", SYNTHETIC (a simulated planet)" if store.synthetic else ""
     lines = [
         f"{path}: training store, {len(store.channels)} channels, {len(store.times)} times{synthetic}",
+        f"  channels     {', '.join(store.channels[:24])}{', …' if len(store.channels) > 24 else ''}",
         f"  times        {store.times[0]} to {store.times[-1]} every {store.step_hours} h, {_gaps(store)}",
         f"  grid         {_grid(store.grid)}",
         f"  static       {', '.join(store.static) or 'none'}",
@@ -58,12 +70,7 @@ def describe_store(path: str | Path) -> str:
         f"  climatology  hours {', '.join(map(str, climatology.hours))} UTC, {climatology.coefficients.shape[1] // 2} "
         "annual harmonics",
         f"  on disk      {size / 1e6:.1f} MB",
-        f"  {'channel':9} {'units':9} {'mean':>11} {'std':>11} {'change a step':>14}",
     ]
-    for i, name in enumerate(store.channels):
-        numbers = (store.statistics.mean[i], store.statistics.std[i], store.statistics.tendency_std[i])
-        mean, std, change = (f"{x:.5g}" for x in numbers)
-        lines.append(f"  {name:9} {parse_channel(name).variable.units:9} {mean:>11} {std:>11} {change:>14}")
     return "\n".join(lines)
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fourcast import __version__
 from fourcast.config import IngestConfig, within
+from fourcast.data.axes import Times
 from fourcast.data.climatology import ClimatologySums, supported_harmonics
-from fourcast.data.describe import describe_store
+from fourcast.data.describe import summarise_store
 from fourcast.data.openers import list_sources
-from fourcast.data.pieces import Float32, Times
+from fourcast.data.pieces import Float32
 from fourcast.data.sources import Source, open_source
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.store import Store, append, create_store, finish, open_store
@@ -61,7 +62,7 @@ def ingest(config: IngestConfig) -> Path:
         plan.attributes["files"] = files
         with whole_directory(output) as partial:
             _write(create_store(partial, plan.channels, plan.grid, config.shard_times), source, plan, config)
-    print(describe_store(output))
+    print(summarise_store(output))
     return output
 
 
@@ -97,7 +98,7 @@ def _refuse_other(store: Store, config: IngestConfig, files: list[dict[str, Any]
     if not changed and store.attributes["files"] != files:
         changed = ["the source files have changed since"]
     if changed:
-        raise InputError(f"{store.path} was ingested otherwise: {'; '.join(changed)}; pass overwrite=true to replace it")
+        raise InputError(f"{store.path} was ingested otherwise: {'; '.join(changed)}; pass overwrite=true to replace")
 
 
 def _plan(source: Source, config: IngestConfig) -> Plan:
@@ -170,7 +171,7 @@ def _times(source: Source, channels: tuple[str, ...], config: IngestConfig) -> T
     preliminary = source.versions(times, channels).get(PRELIMINARY, 0)
     if preliminary and not config.allow_preliminary:
         raise InputError(
-            f"{preliminary} of {len(times)} times are preliminary ERA5T (expver 0005), which the final ERA5 will replace; "
+            f"{preliminary} of {len(times)} times are preliminary ERA5T (expver 0005), which final ERA5 will replace; "
             "fetch them again later, end before them, or pass allow_preliminary=true"
         )
     return times
@@ -234,16 +235,17 @@ def _blocks(source: Source, plan: Plan, config: IngestConfig) -> Iterator[tuple[
 def _check(fields: Float32, times: Times, channels: tuple[str, ...], allow_missing: bool) -> None:
     """Refuse missing values, unless allowed, and negative values of what cannot be negative."""
     for i, name in enumerate(channels):
-        values = fields[:, i]
-        missing = ~np.isfinite(values).all(axis=(1, 2))
-        if missing.any() and not allow_missing:
+        values, variable = fields[:, i], parse_channel(name).variable
+        absent = (~np.isfinite(values)).sum(axis=(1, 2))
+        holes = absent > 0
+        if holes.any() and not allow_missing:
             raise InputError(
-                f"{name} has {int((~np.isfinite(values)).sum())} missing values at {int(missing.sum())} of {len(times)} "
-                f"times from {times[missing][0]}; fill them, leave {name} out of channels, or pass "
-                "allow_missing_values=true"
+                f"{name} has {absent.sum()} missing values at {holes.sum()} of {len(times)} times from "
+                f"{times[holes][0]}; fill them, leave {name} out of channels, or pass allow_missing_values=true"
             )
-        if parse_channel(name).variable.positive and np.nanmin(values, initial=0) < 0:
+        lowest = np.nanmin(values, initial=0)
+        if variable.positive and lowest < 0:
             raise InputError(
-                f"{name} falls to {np.nanmin(values):g} {parse_channel(name).variable.units}, which is impossible; its units "
-                "attribute is probably wrong"
+                f"{name} falls to {lowest:g} {variable.units} between {times[0]} and {times[-1]}, which is impossible; "
+                "the units attribute of its file is probably wrong"
             )

@@ -63,7 +63,7 @@ def open_datasets(path: str, resources: ExitStack) -> list[xr.Dataset]:
     if kind == "ZIP":
         return [d for member in _unpack(Path(path), resources) for d in open_datasets(str(member), resources)]
     if kind == "GRIB":
-        return _open_grib(path)
+        return _open_grib(path, resources)
     _refuse_truncated_classic(Path(path))
     try:
         with warnings.catch_warnings():
@@ -99,13 +99,15 @@ def _unpack(path: Path, resources: ExitStack) -> list[Path]:
         raise InputError(f"{path} is a broken ZIP ({error}); fetch it again") from error
 
 
-def _open_grib(path: str) -> list[xr.Dataset]:
+def _open_grib(path: str, resources: ExitStack) -> list[xr.Dataset]:
+    """Open every hypercube of a GRIB file; its index, which each of them needs, lies in a temporary folder."""
     try:
         import cfgrib
     except ImportError as error:
         raise InputError(f"{path} is GRIB, for which cfgrib is missing: pip install 'fourcast[grib]'") from error
     _refuse_truncated_grib(Path(path))
-    options = {"indexpath": "", "read_keys": GRIB_KEYS}
+    folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="fourcast-"))
+    options = {"indexpath": f"{folder}/{{short_hash}}.idx", "read_keys": GRIB_KEYS}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

@@ -94,7 +94,7 @@ def _by_name(name: str, attributes: dict) -> list[Variable]:
     if name in ("u100", "v100") and "100" not in str(attributes.get("long_name", "")):
         raise InputError(f"{name} may mean 100 hPa or 100 metres; name it {name}m, or give it a level coordinate")
     if name in ("tp", "total_precipitation"):
-        raise InputError(f"{name} adds up over a time that files do not state (ERA5: 1 h); give total_precipitation_6hr")
+        raise InputError(f"{name} sums over a time that files do not state (ERA5: 1 h); give total_precipitation_6hr")
     if name == "z":
         return [BY_NAME["z"], BY_NAME["z_sfc"]]
     return [v for v in VARIABLES if name in (v.name, v.long_name, *v.aliases)]

@@ -8,8 +8,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from fourcast.data.axes import Times
 from fourcast.data.openers import list_sources, open_datasets
-from fourcast.data.pieces import Float32, Piece, Times, Unusable, pieces_of
+from fourcast.data.pieces import Float32, Piece, Unusable, pieces_of
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.variables import VARIABLES, parse_channel
@@ -159,6 +160,6 @@ def _channel_order(name: str) -> tuple[bool, int, int]:
 
 
 def _matches(times: Times, others: Times) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions in rising ``times`` that ``others``, which rise too, hold as well, and where those lie in ``others``."""
+    """Positions in rising ``times`` of what rising ``others`` hold as well, and where that lies in ``others``."""
     _, ours, theirs = np.intersect1d(times, others, assume_unique=True, return_indices=True)
     return ours, theirs

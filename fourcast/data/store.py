@@ -1,6 +1,7 @@
 """The training store: one zarr v3 group of analyses with everything a training needs beside them.
 
-    fields[time, channel, latitude, longitude]   float32; a chunk is one field, a shard several times of all channels
+    fields[time, channel, latitude, longitude]   float32; a chunk is one field of one channel (on small grids several
+                                                 times of it), a shard several times of all channels
     time, channel, latitude, longitude           coordinates; times strictly increase and may have gaps
     mean, std, tendency_std [channel]            statistics in physical units
     climatology[hour, term, channel, …]          harmonic climatology (see climatology.py), climatology_hour[hour]
@@ -9,6 +10,7 @@
 The group attribute ``complete`` is written last, and the directory takes its name last of all.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from fourcast.variables import BY_NAME, VARIABLES, parse_channel
 Float32 = NDArray[np.float32]
 Times = NDArray[np.datetime64]
 FORMAT = 1
+CHUNK_BYTES = 2**18
+"""Where a field is smaller than this, several times share a chunk: reading costs a fixed time for every chunk."""
 EPOCH_UNITS = "hours since 1970-01-01 00:00:00"
 
 
@@ -57,11 +61,20 @@ class Store:
     def read(self, positions: slice | list[int], channels: tuple[str, ...] | None = None) -> Float32:
         """Fields [T, C, H, W] at ``positions`` along time, for ``channels`` in their order (default: all)."""
         array = _array(self.group, "fields")
-        chosen = slice(None) if channels is None else self.channel_positions(channels)
-        if isinstance(positions, slice):
-            return np.asarray(array.oindex[positions, chosen], dtype=np.float32)
-        blocks = [array.oindex[slice(p, p + 1), chosen] for p in positions]
-        return np.concatenate([np.asarray(block, dtype=np.float32) for block in blocks], axis=0)
+        chosen = self.channel_positions(self.channels if channels is None else channels)
+        spans = _spans(positions, len(self.times), array.shards[0] if array.shards else 1)
+        fields = np.empty((sum(stop - start for start, stop in spans), len(chosen), *self.grid.shape), np.float32)
+        done = 0
+        for start, stop in spans:
+            block = fields[done : done + stop - start]
+            # Plain slices: zarr's orthogonal indexing costs ten times as much.
+            if chosen == list(range(len(self.channels))):
+                block[:] = array[start:stop]
+            else:
+                for i, channel in enumerate(chosen):
+                    block[:, i] = array[start:stop, channel]
+            done += stop - start
+        return fields
 
     def channel_positions(self, channels: tuple[str, ...]) -> list[int]:
         """Where ``channels`` lie in the store; InputError names those it lacks."""
@@ -88,8 +101,8 @@ class Store:
 
     def climatology(self, channels: tuple[str, ...] | None = None) -> Climatology:
         """The climatology of ``channels`` in their order (default: all)."""
-        chosen = slice(None) if channels is None else self.channel_positions(channels)
-        coefficients = _array(self.group, "climatology").oindex[:, :, chosen]
+        chosen = self.channel_positions(self.channels if channels is None else channels)
+        coefficients = np.asarray(_array(self.group, "climatology")[:])[:, :, chosen]
         return Climatology(
             np.asarray(_array(self.group, "climatology_hour")[:]), np.asarray(coefficients, dtype=np.float32)
         )
@@ -132,7 +145,7 @@ def create_store(path: Path, channels: tuple[str, ...], grid: Grid, shard_times:
         "fields",
         shape=(0, len(channels), height, width),
         dtype="float32",
-        chunks=(1, 1, height, width),
+        chunks=(_chunk_times(shard_times, grid), 1, height, width),
         shards=(shard_times, len(channels), height, width),
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
         dimension_names=["time", "channel", "latitude", "longitude"],
@@ -180,6 +193,23 @@ def finish(
         row = BY_NAME[name]
         _put(group, name, values, plane, {"units": row.units, "standard_name": row.standard_name})
     group.attrs.update({**attributes, "complete": True})
+
+
+def _spans(positions: slice | list[int], times: int, most: int) -> list[tuple[int, int]]:
+    """``positions`` as runs (start, stop) that end at multiples of ``most``, the shard's length."""
+    if not isinstance(positions, slice):
+        return [(p, p + 1) for p in positions]
+    start, stop, step = positions.indices(times)
+    assert step == 1, positions
+    edges = [start, *range((start // most + 1) * most, stop, most), stop]
+    return [(a, b) for a, b in itertools.pairwise(edges) if b > a]
+
+
+def _chunk_times(shard_times: int, grid: Grid) -> int:
+    """Times in a chunk: one where a field is large, else the most that divide a shard and stay within CHUNK_BYTES."""
+    height, width = grid.shape
+    limit = max(CHUNK_BYTES // (4 * height * width), 1)
+    return max(times for times in range(1, shard_times + 1) if shard_times % times == 0 and times <= limit)
 
 
 def _put(group: zarr.Group, name: str, values: NDArray[Any], dims: list[str], attributes: dict[str, str]) -> None:

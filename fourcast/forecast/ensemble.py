@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fourcast.checkpoint import find_checkpoint
-from fourcast.config import ForecastConfig, parse_time
+from fourcast.config import ForecastConfig, last_hour, parse_time
 from fourcast.data.store import Store, open_store
 from fourcast.distributed import process_group
 from fourcast.errors import InputError
@@ -21,6 +21,7 @@ from fourcast.forecast.perturb import perturbed
 from fourcast.forecast.reader import MANIFEST
 from fourcast.forecast.rollout import Forecaster, load_forecaster, rollout
 from fourcast.progress import progress
+from fourcast.variables import parse_channel
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Task:
-    """Members that are rolled forward together from one initial time."""
+    """Members that are rolled forward together from one initial time, and those of them whose files are missing.
+
+    What is computed together does not depend on what is finished, so that a run that was interrupted ends with the
+    same bits as one that was not.
+    """
 
     init_time: np.datetime64
     members: tuple[int, ...]
+    missing: tuple[int, ...]
 
 
 def forecast(config: ForecastConfig) -> Path:
@@ -58,9 +64,10 @@ def forecast(config: ForecastConfig) -> Path:
             _claim(plan, config.overwrite)
         process.barrier()
         tasks = unfinished_tasks(plan, forecaster, config.ensemble.batch_size)
+        process.barrier()  # nobody writes before everybody has looked
         mine = tasks[process.rank :: process.world_size]
         states = len(plan.lead_hours)
-        total, left = len(plan.members) * len(plan.init_times), sum(len(task.members) for task in tasks)
+        total, left = len(plan.members) * len(plan.init_times), sum(len(task.missing) for task in tasks)
         process.say(
             f"forecasting {len(plan.members)} members from {len(plan.init_times)} initial times to "
             f"{plan.lead_hours[-1]} h ({left} of {total} still to do) on {process.world_size} × {process.device.type}"
@@ -91,16 +98,18 @@ def make_plan(config: ForecastConfig, forecaster: Forecaster, store: Store) -> P
         members=tuple(sorted(set(members))),
         lead_hours=tuple(range(0, config.lead_hours + 1, step)),
         channels=_selected(config.variables, forecaster.channels),
-        attributes=_attributes(config, forecaster),
+        attributes=_attributes(config, forecaster, store),
     )
 
 
 def unfinished_tasks(plan: Plan, forecaster: Forecaster, batch_size: int) -> list[Task]:
-    """Batches of members whose files are not there yet; the same list on every rank."""
+    """Batches of members with a file that is not there yet."""
     tasks = []
     for init_time in plan.init_times:
-        missing = [m for m in plan.members if not is_finished(*_destination(plan, forecaster, init_time, m))]
-        tasks += [Task(init_time, tuple(missing[i : i + batch_size])) for i in range(0, len(missing), batch_size)]
+        for first in range(0, len(plan.members), batch_size):
+            batch = plan.members[first : first + batch_size]
+            missing = tuple(m for m in batch if not is_finished(*_destination(plan, forecaster, init_time, m)))
+            tasks += [Task(init_time, batch, missing)] if missing else []
     return tasks
 
 
@@ -115,13 +124,14 @@ def run_task(
     kept = [forecaster.channels.index(name) for name in plan.channels]
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(MemberWriter(*_destination(plan, forecaster, task.init_time, member)))
-            for member in task.members
-        ]
+            (task.members.index(member),
+             stack.enter_context(MemberWriter(*_destination(plan, forecaster, task.init_time, member))))
+            for member in task.missing
+        ]  # fmt: skip
         states = rollout(forecaster, start, task.init_time, len(plan.lead_hours) - 1)
         for i_lead, (valid_time, fields) in enumerate(states):
-            for writer, state in zip(writers, fields, strict=True):
-                writer.write(i_lead, state[kept])
+            for i_member, writer in writers:
+                writer.write(i_lead, fields[i_member, kept])
             yield valid_time
 
 
@@ -137,7 +147,8 @@ def _destination(
 def _init_times(config: ForecastConfig) -> list[np.datetime64]:
     if config.init_times is not None:
         return sorted({parse_time("init_times", text) for text in config.init_times})
-    first, last = parse_time("init_start", config.init_start), parse_time("init_end", config.init_end)
+    first = parse_time("init_start", config.init_start)
+    last = last_hour("init_end", str(config.init_end))
     return list(np.arange(first, last + 1, np.timedelta64(config.init_every_hours, "h")))
 
 
@@ -152,17 +163,19 @@ def _selected(wanted: list[str] | None, channels: tuple[str, ...]) -> tuple[str,
 
 
 def _matches(name: str, channel: str) -> bool:
-    return name == channel or name == channel.rstrip("0123456789")
+    return name in (channel, parse_channel(channel).variable.name)
 
 
-def _attributes(config: ForecastConfig, forecaster: Forecaster) -> dict[str, str | int | float]:
+def _attributes(config: ForecastConfig, forecaster: Forecaster, store: Store) -> dict[str, str | int | float]:
     """Provenance: everything that decides a member's numbers, and where they came from."""
     checkpoint = find_checkpoint(config.checkpoint)
     ensemble = config.ensemble
+    described = json.dumps(dict(store.attributes), sort_keys=True).encode()
     return {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": _sha256(checkpoint / "weights.pt"),
-        "initial_states": str(Path(config.store).name),
+        "initial_states": store.path.name,
+        "initial_states_sha256": hashlib.sha256(described).hexdigest(),
         "seed": ensemble.seed,
         "perturbation": f"gaussian, amplitude {ensemble.amplitude} standard deviations, member 0 unperturbed",
         "precision": config.precision,
@@ -180,8 +193,8 @@ def _claim(plan: Plan, overwrite: bool) -> None:
         if not overwrite:
             raise InputError(f"{plan.run} holds another forecast; choose another output= or pass overwrite=true")
         remove_directory(plan.run)
-    elif plan.run.is_dir() and not manifest.exists() and any(plan.run.iterdir()):
-        raise InputError(f"{plan.run} is not empty and holds no forecast; choose another output=")
+    elif plan.run.exists() and not manifest.exists() and not (plan.run.is_dir() and not any(plan.run.iterdir())):
+        raise InputError(f"{plan.run} is there, is no empty folder and holds no forecast; choose another output=")
     write_json(manifest, record)
 
 

@@ -17,6 +17,9 @@ padded or tiled sizes (MR kept rows, MH folded latitudes); DT type of the produc
 gradients; PREC tl.dot's input_precision.
 """
 
+# mypy: disable-error-code="no-untyped-def,assignment,no-redef"
+# Inside a kernel a name has the types of the device language, which mypy does not know.
+
 import triton
 import triton.language as tl
 
@@ -159,10 +162,10 @@ def fused_forward(
     b_cos, b_sin = tl.load(p_cos + o_table), tl.load(p_sin + o_table)
     hat = ()
     for i in tl.static_range(BLOCK // P):
-        hat = hat + (_transform(p_z + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT),)
+        hat += (_transform(p_z + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT),)
     hidden = ()
     for i in tl.static_range(BLOCK // P):
-        hidden = hidden + (_hidden(hat, i, p_w1, p_b1, D, BLOCK, P, PREC),)
+        hidden += (_hidden(hat, i, p_w1, p_b1, D, BLOCK, P, PREC),)
     for i in tl.static_range(BLOCK // P):
         b_s = _softshrink(_output(hidden, i, p_w2, p_b2, D, BLOCK, P, PREC), threshold).to(DT)
         _inverse(p_out + o_circle + i * 2 * P, b_cos, b_sin, b_s, H, D, P, PREC)
@@ -192,12 +195,12 @@ def fused_backward(
     for i in tl.static_range(BLOCK // P):
         b_hat = _transform(p_z + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT)
         _store_rows(p_hat + o_rows + i * 2 * P, b_hat, R, D, P)
-        hat = hat + (b_hat,)
+        hat += (b_hat,)
     hidden = ()
     for i in tl.static_range(BLOCK // P):
         b_hidden = _hidden(hat, i, p_w1, p_b1, D, BLOCK, P, PREC)
         _store_rows(p_hidden + o_rows + i * 2 * P, b_hidden, R, D, P)
-        hidden = hidden + (b_hidden,)
+        hidden += (b_hidden,)
 
     b_cos, b_sin = tl.load(p_cos + o_table).to(GT), tl.load(p_sin + o_table).to(GT)
     dout = ()
@@ -206,7 +209,7 @@ def fused_backward(
         b_dout = _transform(p_g + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, GT, PREC)
         b_dout = tl.where(b_kept, b_dout, 0.0).to(GT)
         _store_rows(p_dout + o_rows + i * 2 * P, b_dout, R, D, P)
-        dout = dout + (b_dout,)
+        dout += (b_dout,)
 
     tl.debug_barrier()
     dhidden = ()
@@ -214,7 +217,7 @@ def fused_backward(
         b_active = _load_rows(p_hidden + o_rows + i * 2 * P, MR, R, D, P) > 0.0
         b_dhidden = tl.where(b_active, _linear(dout, p_w2, i, BLOCK, P, True, PREC), 0.0).to(GT)
         _store_rows(p_dhidden + o_rows + i * 2 * P, b_dhidden, R, D, P)
-        dhidden = dhidden + (b_dhidden,)
+        dhidden += (b_dhidden,)
 
     b_cos, b_sin = tl.load(p_cos + o_table).to(GT), tl.load(p_sin + o_table).to(GT)
     for i in tl.static_range(BLOCK // P):

@@ -1,13 +1,12 @@
 """AFNO's spectral token mixing in Triton, host side: types, tiles, tables and launches of forward and backward.
 
 Forward: row statistics; layer norm and zonal DFT; meridional DFT, block MLP, softshrink and inverse in one kernel
-where a latitude circle of one block fits a program, else in three; inverse zonal DFT and residuals. Backward keeps
-x, the zonal spectrum z and the row statistics, and recomputes the rest.
+where all latitudes of one zonal mode and block fit a program, else in four; inverse zonal DFT and residuals.
+Backward keeps x, the zonal spectrum z and the row statistics, and recomputes the rest.
 
-Two precisions. ``fp16``: products of fp16 numbers summed in fp32; gradients bf16, which need no loss scaling. The
-row norm bounds LayerNorm(x) by sqrt(D) |weight| + |bias|, and orthonormal tables its spectrum by sqrt(H W) times
-that, so fp16 holds both for any sensible weight (float range 65504). ``fp32``: fp32 numbers, products in three
-TF32 passes.
+Two operand types. float16: products summed in fp32, gradients in bfloat16, which needs no loss scaling. |LayerNorm|
+is at most sqrt(D) |weight| + |bias| and an orthonormal transform makes that at most sqrt(H W) times larger, far below
+65504 for any weight of order one. float32: products in three TF32 passes.
 """
 
 import math
@@ -23,6 +22,7 @@ from fourcast.kernels import dft, meridional, zonal
 from fourcast.kernels.dense import Parameters
 from fourcast.kernels.modes import KeptModes
 
+TRITON_TYPE = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 WEIGHT_SPLITS = 8  # shares of the rows that weight gradients are summed over apart, then together
 NORM_PROGRAMS = 264  # likewise for the gradients of the layer norm: two programs on each unit of a large GPU
 
@@ -31,78 +31,80 @@ NORM_PROGRAMS = 264  # likewise for the gradients of the layer norm: two program
 class Tiles:
     """Sizes of what one program or one step of its loop works on; powers of two."""
 
-    fused: bool  # the three meridional steps in one kernel
-    chunk: int  # channels in a stacked chunk
-    rows: int  # kept rows of the fused kernel, or of one program of the three
-    latitudes: int  # folded latitudes, likewise
-    warps: int  # of the kernels that hold a block
-    zonal: int
-    longitudes: int
+    fused: bool  # everything meridional in one kernel
+    chunk: int  # channels
+    rows: int  # kept meridional modes; all of them where fused
+    latitudes: int  # folded; all of them where fused
+    warps: int  # of the meridional kernels
+    zonal: int  # kept zonal modes
+    longitudes: int  # folded
     channels: int
-    step: int  # summed over in one step
+    step: int  # what a loop sums over at a time
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What depends on the problem's sizes and types only. Tables are padded pairs C, S."""
+    """What depends on sizes and types only. Tables are pairs C, S, padded to whole tiles."""
 
-    operand: torch.dtype
-    gradient: torch.dtype
-    product: str
     tiles: Tiles
+    block: int
+    rows: int  # kept meridional modes
+    product: str  # how tl.dot multiplies
+    DT: tl.dtype  # operands of the forward pass
+    GT: tl.dtype  # of gradients
+    gradient: torch.dtype
     analysis: tuple[Tensor, Tensor]  # [zonal modes, folded longitudes]
     synthesis: tuple[Tensor, Tensor]  # likewise, weighted as the complex-to-real transform wants
     meridional: tuple[Tensor, Tensor]  # [kept rows, folded latitudes]
 
-    @property
-    def DT(self) -> tl.dtype:
-        return TRITON_TYPE[self.operand]
 
-    @property
-    def GT(self) -> tl.dtype:
-        return TRITON_TYPE[self.gradient]
-
-
-TRITON_TYPE = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
-
-
-def tiles(kept: KeptModes, dim: int, block: int, operand: torch.dtype, most: int) -> Tiles:
-    """Sizes that compile without spilled registers in the forward kernels; ``most`` is ``fused_limit``'s."""
+def tiles(kept: KeptModes, dim: int, block: int, operand: torch.dtype, limit: tuple[int, int]) -> Tiles:
+    """Sizes whose forward kernels compile without spilled registers; ``limit`` is what ``fused_limit`` gives."""
     rows = max(16, dft.power_of_two(kept.row_count))
     latitudes = max(16, dft.power_of_two(dft.half(kept.height)))
     if rows >= 64:
         latitudes = max(latitudes, 64)
-    fused = operand.itemsize == 2 and latitudes <= 64 and rows * block <= most
+    warps = 8 if rows == 128 else 4
+    half_precision = operand.itemsize == 2
+    fused = (
+        half_precision and latitudes <= 64 and rows <= limit[0] and rows * block <= limit[1] * 32 * warps
+    )
     if not fused:
-        rows, latitudes = 64, 64
+        rows, latitudes, warps = 64, 64, 4
     return Tiles(
         fused=fused,
         chunk=math.gcd(block, 32),
         rows=rows,
         latitudes=latitudes,
-        warps=8 if rows == 128 else 4,
+        warps=warps,
         zonal=min(64, max(16, dft.power_of_two(kept.zonal))),
         longitudes=64,
         channels=math.gcd(dim, 64),
-        step=32 if operand.itemsize == 2 else 16,
+        step=32 if half_precision else 16,
     )
 
 
-def fused_limit(device: torch.device) -> int:
-    """Kept rows times block size that one program of a fused kernel holds without spilling registers.
+def fused_limit(device: torch.device) -> tuple[int, int]:
+    """Kept rows of one program of a fused kernel, and complex numbers of them in one thread, that spill nothing.
 
-    Large where tensor cores read operands from shared memory (compute capability 9 and 10), small where they
-    come from registers.
+    More where tensor cores read operands from shared memory (compute capability 9 and 10) than where operands
+    take registers too.
     """
     wide = device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in (9, 10)
-    return 128 * 96 if wide else 32 * 96
+    return (128, 48) if wide else (64, 24)
 
 
 @lru_cache
 def setup(
-    kept: KeptModes, width: int, dim: int, block: int, operand: torch.dtype, device: torch.device, most: int
+    kept: KeptModes,
+    width: int,
+    dim: int,
+    block: int,
+    operand: torch.dtype,
+    device: torch.device,
+    limit: tuple[int, int],
 ) -> Setup:
-    t = tiles(kept, dim, block, operand, most)
+    t = tiles(kept, dim, block, operand, limit)
     wide = dft.round_up(dft.half(width), t.longitudes)
     modes = dft.round_up(kept.zonal, max(t.zonal, t.step))
     latitudes = dft.round_up(dft.half(kept.height), t.latitudes)
@@ -114,11 +116,15 @@ def setup(
         cos, sin = (dft.padded(table, rows, columns).to(device, operand) for table in tables)
         return cos, sin
 
+    gradient = torch.bfloat16 if operand == torch.float16 and device.type != "cpu" else operand
     return Setup(
-        operand=operand,
-        gradient=torch.bfloat16 if operand == torch.float16 and device.type != "cpu" else operand,
-        product="ieee" if operand == torch.float16 else "tf32x3",
         tiles=t,
+        block=block,
+        rows=kept.row_count,
+        product="ieee" if operand == torch.float16 else "tf32x3",
+        DT=TRITON_TYPE[operand],
+        GT=TRITON_TYPE[gradient],
+        gradient=gradient,
         analysis=pair(dft.zonal_forward(width, kept.zonal), modes, wide),
         synthesis=pair(weighted, modes, wide),
         meridional=pair(folded, dft.round_up(kept.row_count, t.rows), latitudes),
@@ -134,25 +140,24 @@ def empty_saved(x_BHWD: Tensor, kept: KeptModes, operand: torch.dtype) -> tuple[
 
 
 def forward(
-    x_BHWD: Tensor, parameters: Parameters, kept: KeptModes, eps: float, threshold: float, operand: torch.dtype
+    x: Tensor, parameters: Parameters, kept: KeptModes, eps: float, threshold: float, operand: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The output in x's type, then what backward needs: z, mean, rstd."""
-    x = x_BHWD.contiguous()
+    """The output of a contiguous x in its type, then what backward needs: z, mean, rstd."""
     p = Parameters(*(t.contiguous() for t in parameters))
     s = setup(kept, *x.shape[2:], p.w1.shape[-1], operand, x.device, fused_limit(x.device))
     z, mean, rstd = empty_saved(x, kept, operand)
     row_statistics(x, mean, rstd, eps)
     norm = (mean, rstd, p.norm_weight, p.norm_bias)
     zonal_forward(s, x, norm, s.analysis, z, s.DT)
-    mixed = mix_modes(s, z, p, kept, threshold)
+    mixed = mix_modes(s, z, p, threshold)
     out = torch.empty_like(x)
     zonal_inverse(s, mixed, (x, *norm), s.synthesis, out, s.DT)
     return out, z, mean, rstd
 
 
 def backward(
-    grad_out_BHWD: Tensor,
-    x_BHWD: Tensor,
+    grad_out: Tensor,
+    x: Tensor,
     z: Tensor,
     mean: Tensor,
     rstd: Tensor,
@@ -160,19 +165,18 @@ def backward(
     kept: KeptModes,
     threshold: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x and of every parameter, in the order and types of x and ``parameters``."""
-    x, grad_out = x_BHWD.contiguous(), grad_out_BHWD.contiguous()
+    """Gradients of x and of every parameter, in their order and types; grad_out and x are contiguous."""
     p = Parameters(*(t.contiguous() for t in parameters))
     s = setup(kept, *x.shape[2:], p.w1.shape[-1], z.dtype, x.device, fused_limit(x.device))
     g = torch.empty_like(z, dtype=s.gradient)
     zonal_forward(s, grad_out, None, s.synthesis, g, s.GT)
-    dz, layer1, layer2 = mix_modes_backward(s, z, g, p, kept, threshold)
+    dz, layer1, layer2 = mix_modes_backward(s, z, g, p, threshold)
     dspectral = torch.empty_like(x, dtype=s.gradient)
     zonal_inverse(s, dz, None, s.analysis, dspectral, s.GT)
     dx, dnorm_weight, dnorm_bias = norm_backward(grad_out, dspectral, x, mean, rstd, p.norm_weight)
-    gradients = (dnorm_weight, dnorm_bias, *weight_gradient(s, *layer1, p), *weight_gradient(s, *layer2, p))
-    dparameters = (d.to(t.dtype) for d, t in zip(gradients, parameters, strict=True))
-    return dx, *dparameters  # type: ignore[return-value]
+    gradients = (dnorm_weight, dnorm_bias, *weight_gradient(s, *layer1), *weight_gradient(s, *layer2))
+    dp = Parameters(*(d.to(t.dtype) for d, t in zip(gradients, parameters, strict=True)))
+    return dx, *dp
 
 
 def row_statistics(x: Tensor, mean: Tensor, rstd: Tensor, eps: float) -> None:
@@ -211,116 +215,116 @@ def zonal_inverse(
     )
 
 
-def packed(w: Tensor, s: Setup) -> Tensor:
-    """Weights [2, K, block, block] as real matrices [K, 2 block, 2 block] on stacked chunks, in the operand type."""
+def packed(w: Tensor, chunk: int, dtype: torch.dtype) -> Tensor:
+    """Weights [2, K, block, block] as real matrices [K, 2 block, 2 block] on stacked chunks."""
     K, block = w.shape[1:3]
-    real, imaginary = w.to(s.operand).unflatten(3, (-1, s.tiles.chunk)).unflatten(2, (-1, s.tiles.chunk))
+    real, imaginary = w.to(dtype).unflatten(3, (-1, chunk)).unflatten(2, (-1, chunk))
     rows_re = torch.stack([real, imaginary], 4)  # K, in chunk, in, out chunk, part, out
     rows_im = torch.stack([-imaginary, real], 4)
     return torch.stack([rows_re, rows_im], 2).reshape(K, 2 * block, 2 * block)
 
 
-def mix_modes(s: Setup, z: Tensor, p: Parameters, kept: KeptModes, threshold: float) -> Tensor:
+def mix_modes(s: Setup, z: Tensor, p: Parameters, threshold: float) -> Tensor:
     """Meridional DFT, block MLP, softshrink and inverse."""
-    B, F, H, D = z.shape[0], z.shape[1], z.shape[2], z.shape[3] // 2
-    K, block, t = p.w1.shape[1], p.w1.shape[2], s.tiles
-    weights = (packed(p.w1, s), p.b1, packed(p.w2, s), p.b2)
+    B, F, H, columns = z.shape
+    t, D = s.tiles, columns // 2
+    w1, w2 = packed(p.w1, t.chunk, z.dtype), packed(p.w2, t.chunk, z.dtype)
     out = torch.empty_like(z)
     if t.fused:
-        meridional.fused_forward[(F, K, B)](
-            z, out, *s.meridional, *weights, threshold, F, H=H, D=D, BLOCK=block, P=t.chunk,
+        meridional.fused_forward[(F, D // s.block, B)](
+            z, out, *s.meridional, w1, p.b1, w2, p.b2, threshold, F, H=H, D=D, BLOCK=s.block, P=t.chunk,
             MR=t.rows, MH=t.latitudes, DT=s.DT, PREC=s.product, num_warps=t.warps,
         )
         return out
-    w1, b1, w2, b2 = weights
-    hidden = layer(s, meridional_forward(s, z, kept, s.DT), w1, b1, "relu")
-    meridional_inverse(s, layer(s, hidden, w2, b2, "shrink", threshold=threshold), out, s.DT)
+    hidden = layer(s, meridional_forward(s, z, s.DT), w1, p.b1, "relu")
+    meridional_inverse(s, layer(s, hidden, w2, p.b2, "shrink", threshold=threshold), out, s.DT)
     return out
 
 
 def mix_modes_backward(
-    s: Setup, z: Tensor, g: Tensor, p: Parameters, kept: KeptModes, threshold: float
+    s: Setup, z: Tensor, g: Tensor, p: Parameters, threshold: float
 ) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """dz, then input and output gradient of each layer at the kept modes [B, F, R, 2 D]."""
-    B, F, H, D = z.shape[0], z.shape[1], z.shape[2], z.shape[3] // 2
-    K, block, R, t = p.w1.shape[1], p.w1.shape[2], kept.row_count, s.tiles
-    weights = (packed(p.w1, s), p.b1, packed(p.w2, s), p.b2)
+    """dz, then for each layer its input and the gradient of its output at the kept modes, [B, F, R, 2 D]."""
+    B, F, H, columns = z.shape
+    t, D = s.tiles, columns // 2
+    w1, w2 = packed(p.w1, t.chunk, z.dtype), packed(p.w2, t.chunk, z.dtype)
     dz = torch.empty_like(g)
     if t.fused:
-        hat, hidden = (z.new_empty(B, F, R, 2 * D) for _ in range(2))
-        dhidden, dout = (g.new_empty(B, F, R, 2 * D) for _ in range(2))
-        meridional.fused_backward[(F, K, B)](
-            z, g, dz, hat, hidden, dhidden, dout, *s.meridional, *weights, threshold, F, R, H=H, D=D, BLOCK=block,
-            P=t.chunk, MR=t.rows, MH=t.latitudes, DT=s.DT, GT=s.GT, PREC=s.product, num_warps=t.warps,
+        hat, hidden = (z.new_empty(B, F, s.rows, columns) for _ in range(2))
+        dhidden, dout = (g.new_empty(B, F, s.rows, columns) for _ in range(2))
+        meridional.fused_backward[(F, D // s.block, B)](
+            z, g, dz, hat, hidden, dhidden, dout, *s.meridional, w1, p.b1, w2, p.b2, threshold, F, s.rows,
+            H=H, D=D, BLOCK=s.block, P=t.chunk, MR=t.rows, MH=t.latitudes, DT=s.DT, GT=s.GT, PREC=s.product,
+            num_warps=t.warps,
         )
         return dz, (hat, dhidden), (hidden, dout)
-    w1, b1, w2, b2 = weights
-    hat = meridional_forward(s, z, kept, s.DT)
-    hidden = layer(s, hat, w1, b1, "relu")
-    dout = layer(s, hidden, w2, b2, "kept", meridional_forward(s, g, kept, s.GT), threshold)
+    hat = meridional_forward(s, z, s.DT)
+    hidden = layer(s, hat, w1, p.b1, "relu")
+    dout = layer(s, hidden, w2, p.b2, "kept", meridional_forward(s, g, s.GT), threshold)
     dhidden = layer(s, dout, w2, None, "active", hidden)
     meridional_inverse(s, layer(s, dhidden, w1, None, "adjoint"), dz, s.GT)
     return dz, (hat, dhidden), (hidden, dout)
 
 
 def layer(
-    s: Setup, rows: Tensor, w: Tensor, b: Tensor | None, epilogue: str, other: Tensor | None = None,
+    s: Setup,
+    rows: Tensor,
+    w: Tensor,
+    b: Tensor | None,
+    epilogue: str,
+    other: Tensor | None = None,
     threshold: float = 0.0,
 ) -> Tensor:
-    """One layer or its adjoint on [B, F, R, 2 D]; in the type of ``other`` where its entries are what is kept."""
-    out = torch.empty_like(other if epilogue == "kept" else rows)
-    count, K, t = rows.shape[:3].numel(), w.shape[0], s.tiles
-    block = w.shape[1] // 2
-    meridional.layer[(triton.cdiv(count, t.rows), K, block // t.chunk)](
-        rows, w, b, other, out, threshold, count, D=K * block, BLOCK=block, P=t.chunk, TILE_R=t.rows,
+    """One layer of the block MLP or its adjoint, on [B, F, R, 2 D]; ``meridional.layer`` lists the epilogues."""
+    out = torch.empty_like(rows, dtype=s.gradient if epilogue == "kept" else rows.dtype)
+    count, D, t = rows.shape[:3].numel(), rows.shape[3] // 2, s.tiles
+    meridional.layer[(triton.cdiv(count, t.rows), D // s.block, s.block // t.chunk)](
+        rows, w, b, other, out, threshold, count, D=D, BLOCK=s.block, P=t.chunk, TILE_R=t.rows,
         EPILOGUE=epilogue, PREC=s.product, num_warps=t.warps,
     )
     return out
 
 
-def meridional_forward(s: Setup, z: Tensor, kept: KeptModes, DT: tl.dtype) -> Tensor:
+def meridional_forward(s: Setup, z: Tensor, DT: tl.dtype) -> Tensor:
     """Kept meridional modes [B, F, R, 2 D]."""
     B, F, H, columns = z.shape
-    t, R = s.tiles, kept.row_count
-    hat = z.new_empty(B, F, R, columns)
-    grid = (B * F, columns // (2 * t.chunk), triton.cdiv(R, t.rows))
+    t = s.tiles
+    hat = z.new_empty(B, F, s.rows, columns)
+    grid = (B * F, columns // (2 * t.chunk), triton.cdiv(s.rows, t.rows))
     meridional.transform[grid](
-        z, hat, *s.meridional, R, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
+        z, hat, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
         TILE_R=t.rows, TILE_H=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
     )
     return hat
 
 
 def meridional_inverse(s: Setup, hat: Tensor, z: Tensor, DT: tl.dtype) -> None:
+    """All latitudes of the kept modes, into z."""
     B, F, H, columns = z.shape
-    t, R = s.tiles, hat.shape[2]
+    t = s.tiles
     grid = (B * F, columns // (2 * t.chunk), triton.cdiv(dft.half(H), t.latitudes))
     meridional.inverse[grid](
-        hat, z, *s.meridional, R, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
+        hat, z, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
         TILE_H=t.latitudes, TILE_R=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
     )
 
 
-def weight_gradient(s: Setup, layer_in: Tensor, dout: Tensor, p: Parameters) -> tuple[Tensor, Tensor]:
+def weight_gradient(s: Setup, layer_in: Tensor, dout: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of one layer's weight [2, K, block, block] and bias [2, K, block], fp32."""
-    B, F, R, columns = layer_in.shape
-    K, block, P = p.w1.shape[1], p.w1.shape[2], s.tiles.chunk
-    rows, step = B * F * R, 2 * s.tiles.step
-    share = dft.round_up(triton.cdiv(rows, WEIGHT_SPLITS), step)
-    splits = triton.cdiv(rows, share)
+    D, block, P, step = layer_in.shape[3] // 2, s.block, s.tiles.chunk, 2 * s.tiles.step
+    K, count = D // block, layer_in.shape[:3].numel()
+    share = dft.round_up(triton.cdiv(count, WEIGHT_SPLITS), step)
+    splits = triton.cdiv(count, share)
     dw = layer_in.new_empty(splits, K, 2 * block, 2 * block, dtype=torch.float32)
     db = layer_in.new_empty(splits, K, 2 * block, dtype=torch.float32)
     meridional.weight_gradient[(K, (block // P) ** 2, splits)](
-        layer_in, dout, dw, db, rows, share, D=columns // 2, BLOCK=block, P=P, MR=step, GT=s.GT, PREC=s.product,
-        num_warps=4,
+        layer_in, dout, dw, db, count, share, D=D, BLOCK=block, P=P, MR=step, GT=s.GT, PREC=s.product, num_warps=4,
     )
-    dw = dw.sum(0).view(K, block // P, 2, P, block // P, 2, P)
-    (rr, ri), (ir, ii) = (dw[:, :, i].unbind(4) for i in range(2))
-    db = db.sum(0).view(K, block // P, 2, P)
-    return (
-        torch.stack([rr + ii, ri - ir]).reshape(2, K, block, block),
-        db.permute(2, 0, 1, 3).reshape(2, K, block),
-    )
+    parts = dw.sum(0).view(K, block // P, 2, P, block // P, 2, P)
+    (rr, ri), (ir, ii) = (parts[:, :, i].unbind(4) for i in range(2))
+    dweight = torch.stack([rr + ii, ri - ir]).reshape(2, K, block, block)
+    dbias = db.sum(0).view(K, block // P, 2, P).permute(2, 0, 1, 3).reshape(2, K, block)
+    return dweight, dbias
 
 
 def norm_backward(

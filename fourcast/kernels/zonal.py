@@ -12,6 +12,9 @@ Letters: F kept zonal modes, MW row length of a table (folded longitudes, padded
 step takes; TILE_D divides D.
 """
 
+# mypy: disable-error-code="no-untyped-def,assignment,no-redef"
+# Inside a kernel a name has the types of the device language, which mypy does not know.
+
 import triton
 import triton.language as tl
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fourcast.kernels.modes import Modes
-from fourcast.kernels.reference import spectral_mixing
+from fourcast.kernels.spectral import spectral_mixing
 from fourcast.models.layers import MLP, PatchEmbed, drop_path, unpatchify
 
 LAYER_NORM_EPS = 1e-6
@@ -45,7 +45,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.filter = mixer
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(dim, int(dim * mlp_ratio), drop_rate)
+        self.mlp = MLP(dim, round(dim * mlp_ratio), drop_rate)
         self.drop_path_rate = drop_path_rate
 
     def forward(self, x_BHWD: Tensor) -> Tensor:

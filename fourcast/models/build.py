@@ -30,10 +30,12 @@ def build_model(
 def build_afno(config: ModelConfig, channels: tuple[int, int], grid_shape: tuple[int, int]) -> AFNONet:
     """FourCastNet's network itself, giving what it is trained to give."""
     in_channels, out_channels = channels
+    tokens = tokens_shape(grid_shape, config.patch_size)
+    modes = kept_modes(config.modes, tokens)
     return AFNONet(
         PatchEmbed(config.patch_size, in_channels, config.embed_dim),
-        [_block(config, position) for position in range(config.depth)],
-        tokens_shape(grid_shape, config.patch_size),
+        [_block(config, modes, position) for position in range(config.depth)],
+        tokens,
         out_channels,
         config.drop_rate,
     )
@@ -49,12 +51,17 @@ def tokens_shape(grid_shape: tuple[int, int], patch_size: int) -> tuple[int, int
     return h // patch_size, w // patch_size
 
 
-def kept_modes(config: ModesConfig) -> Modes:
-    """The kernels' mode set of a configuration."""
-    return Modes(**vars(config))
+def kept_modes(config: ModesConfig, tokens: tuple[int, int]) -> Modes:
+    """The kernels' rule of a configuration; InputError where it contradicts itself or keeps no mode of the tokens."""
+    try:
+        modes = Modes(**vars(config))
+        modes.keep(*tokens)
+    except ValueError as error:
+        raise InputError(f"model.{error}") from error
+    return modes
 
 
-def _block(config: ModelConfig, position: int) -> Block:
-    mixer = AFNOFilter(config.embed_dim, config.num_blocks, config.sparsity_threshold, kept_modes(config.modes))
+def _block(config: ModelConfig, modes: Modes, position: int) -> Block:
+    mixer = AFNOFilter(config.embed_dim, config.num_blocks, config.sparsity_threshold, modes)
     rate = config.drop_path_rate * position / max(config.depth - 1, 1)
     return Block(config.embed_dim, mixer, config.mlp_ratio, config.drop_rate, rate)

@@ -12,6 +12,9 @@ from fourcast.config import ModelConfig, ModesConfig
 from fourcast.errors import InputError
 
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+NEEDED = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.filter.w1": 4, "blocks.0.mlp.fc1.weight": 2,
+          "head.weight": 2}  # fmt: skip
+"""The tensors from whose shapes the architecture is read, with their number of dimensions."""
 IGNORED = re.compile(r"(^|\.)(n_averaged|device_buffer)$")
 
 
@@ -58,7 +61,7 @@ def _state_dict(loaded: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(loaded.get(key), dict):
             loaded = loaded[key]
             break
-    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -67,13 +70,16 @@ def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _architecture(tensors: dict[str, Tensor], prefix: str, hard_thresholding_fraction: float) -> ModelConfig:
-    needed = ["pos_embed", "patch_embed.proj.weight", "blocks.0.filter.w1", "blocks.0.mlp.fc1.weight", "head.weight"]
-    missing = [name for name in needed if prefix + name not in tensors]
+    missing = [name for name in NEEDED if prefix + name not in tensors]
     if missing:
         raise InputError(
             f"these are not FourCastNet's AFNO weights: {', '.join(missing)} not among {len(tensors)} tensors"
             f"{' such as ' + next(iter(tensors)) if tensors else ''}"
         )
+    for name, dimensions in NEEDED.items():
+        shape = tuple(tensors[prefix + name].shape)
+        if len(shape) != dimensions or 0 in shape:
+            raise InputError(f"{prefix}{name} has shape {shape}, expected {dimensions} dimensions as in AFNO weights")
     dim, _, patch, _ = tensors[f"{prefix}patch_embed.proj.weight"].shape
     _, blocks, block, hidden = tensors[f"{prefix}blocks.0.filter.w1"].shape
     if block != hidden or blocks * block != dim:

@@ -17,7 +17,7 @@ from fourcast.errors import InputError
 from fourcast.train.log import TrainingLog
 from fourcast.train.loss import Loss, build_loss
 from fourcast.train.optim import build_optimizer, learning_rate
-from fourcast.train.run import prune, remember_best, resume, save
+from fourcast.train.run import prune, resume, save
 from fourcast.train.validate import validate
 from fourcast.variables import parse_channels
 
@@ -74,42 +74,44 @@ def _loop(
     batches = Batches(len(windows), config.batch_size, config.seed, (process.rank, process.world_size))
     log = TrainingLog(session.run, start, config.steps, config.tensorboard) if process.is_first else None
     workers = 0 if windows.memory is not None else config.data.workers
-    running = torch.zeros((), device=process.device)
-    for step, window in enumerate(loader(windows, list(batches.between(start, config.steps)), workers), start):
+    recent: list[Tensor] = []
+    for step, window in enumerate(loader(windows, batches.between(start, config.steps), workers), start):
         rate = learning_rate(config.optim, step, config.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
         torch.manual_seed(int(np.random.SeedSequence([config.seed, step, process.rank]).generate_state(1)[0]))
-        value = train_step(parallel, optimizer, session.loss, window.to(process.device), config)
-        running += value.detach()
+        recent.append(train_step(parallel, optimizer, session.loss, window.to(process.device), config).detach())
         done = step + 1
-        if done % config.log_every == 0 or done == config.steps:
-            count = (done - start) % config.log_every or config.log_every
-            mean = float(process.sum(running) / process.world_size / min(count, done - start))
-            running = torch.zeros((), device=process.device)
-            if not np.isfinite(mean):
-                raise InputError(
-                    f"the loss is {mean} at step {done}: training has diverged; lower optim.learning_rate, set "
-                    f"optim.gradient_clip=1 or use precision=fp32; checkpoints before it are kept in {session.run}"
-                )
+        validating = done % config.validate_every == 0 or done == config.steps
+        saving = validating or done % config.checkpoint_every == 0
+        if saving or done % config.log_every == 0:
+            mean = float(process.sum(torch.stack(recent).mean()) / process.world_size)
+            recent.clear()
+            _require_finite("loss", mean, done, session.run)
             if log is not None:
                 log.scalars(done, {"loss": mean, "learning_rate": rate})
-        if done % config.validate_every == 0 or done == config.steps:
-            scores = validate(model, held_out, session.loss, config, process)
-            if log is not None:
-                log.scalars(done, scores)
-                log.say(done, f"loss {mean:.4g}  validation {scores['validation_loss']:.4g} "
-                        f"(persistence {scores['persistence_loss']:.4g})")  # fmt: skip
-                save(session.run, session.card, model, optimizer, done)
-                remember_best(session.run, done, scores["validation_loss"])
-                prune(session.run, config.keep_checkpoints)
-        elif done % config.checkpoint_every == 0 and process.is_first:
-            save(session.run, session.card, model, optimizer, done)
+        scores = validate(model, held_out, session.loss, config, process) if validating else {}
+        if validating:
+            _require_finite("validation loss", scores["validation_loss"], done, session.run)
+        if log is not None and validating:
+            log.scalars(done, scores)
+            log.say(done, f"loss {mean:.4g}  validation {scores['validation_loss']:.4g} "
+                    f"(persistence {scores['persistence_loss']:.4g})")  # fmt: skip
+        if process.is_first and saving:
+            save(session.run, session.card, model, optimizer, {"step": done, **scores})
             prune(session.run, config.keep_checkpoints)
     process.barrier()
     if log is not None:
         log.close()
+
+
+def _require_finite(name: str, value: float, step: int, run: Path) -> None:
+    if not np.isfinite(value):
+        raise InputError(
+            f"the {name} is {value} at step {step}: training has diverged; lower optim.learning_rate, set "
+            f"optim.gradient_clip=1 or use precision=fp32; checkpoints before it are kept in {run}"
+        )
 
 
 def train_step(
@@ -154,7 +156,7 @@ def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Ca
         provenance={
             "fourcast": __version__,
             "torch": torch.__version__,
-            "data": str(store.attributes.get("source", "")),
+            "data": store.attributes.get("source_paths", []),
             "train": [config.data.train_start, config.data.train_end],
         },
     )

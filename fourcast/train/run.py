@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -44,20 +45,22 @@ def resume(run: Path, config: TrainConfig, model: nn.Module, optimizer: Optimize
     model.load_state_dict(load_tensors(newest / "weights.pt"))
     state = load_tensors(newest / "training.pt")
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    if process.is_first:
+        _remember_best(newest, state["position"])  # a kill may have come between the checkpoint and this
+    return int(state["position"]["step"])
 
 
-def save(run: Path, card: Card, model: nn.Module, optimizer: Optimizer, step: int) -> None:
-    """Write the checkpoint of ``step``."""
-    path = run / "checkpoints" / f"step_{step:08d}"
-    save_checkpoint(path, model, card, {"optimizer": optimizer.state_dict(), "step": step})
+def save(run: Path, card: Card, model: nn.Module, optimizer: Optimizer, position: dict[str, Any]) -> None:
+    """Write the checkpoint of ``position["step"]``; best.json names it where its validation_loss is the lowest yet."""
+    path = run / "checkpoints" / f"step_{position['step']:08d}"
+    save_checkpoint(path, model, card, {"optimizer": optimizer.state_dict(), "position": position})
+    _remember_best(path, position)
 
 
-def remember_best(run: Path, step: int, loss: float) -> None:
-    """Name the checkpoint of ``step`` the best where its validation loss is the lowest yet."""
-    file = run / "best.json"
-    if not file.exists() or loss < read_json(file)["validation_loss"]:
-        write_json(file, {"checkpoint": f"step_{step:08d}", "validation_loss": loss})
+def _remember_best(checkpoint: Path, position: dict[str, Any]) -> None:
+    file, loss = checkpoint.parent.parent / "best.json", position.get("validation_loss")
+    if loss is not None and (not file.exists() or loss < read_json(file)["validation_loss"]):
+        write_json(file, {"checkpoint": checkpoint.name, "validation_loss": loss})
 
 
 def prune(run: Path, keep: int) -> None:

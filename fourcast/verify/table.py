@@ -11,7 +11,7 @@ import xarray as xr
 from fourcast.verify.scores import CONVENTIONS, DIMENSIONLESS, METRICS
 
 HEADLINE_CHANNELS = ("z500", "t850", "u10m", "t2m", "msl", "u200", "u250", "tcwv", "q700", "tp06", "u850", "t500")
-HEADLINE_LEADS = (12, 24, 48, 72, 120, 168, 240)
+HEADLINE_LEADS = (6, 12, 24, 48, 72, 120, 168, 240)
 MOST_CHANNELS = 6
 Columns = list[tuple[str, str, str]]
 """(metric, system, heading) of a table's columns."""

@@ -1,0 +1,39 @@
+"""The diagnostic precipitation model."""
+
+import torch
+
+from fourcast.config import ModelConfig
+from fourcast.models.build import build_afno
+from fourcast.models.precipitation import PrecipitationNet
+
+
+def build() -> PrecipitationNet:
+    torch.manual_seed(0)
+    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, num_blocks=2)
+    model = PrecipitationNet(build_afno(config, (3, 1), (8, 16))).eval()
+    torch.nn.init.zeros_(model.backbone.pos_embed)
+    return model
+
+
+def test_one_field_that_is_never_negative() -> None:
+    y = build()(torch.randn(2, 3, 8, 16))
+    assert y.shape == (2, 1, 8, 16)
+    assert (y >= 0).all()
+    assert (y == 0).any()
+
+
+def test_the_convolution_is_periodic_in_longitude_and_ends_at_the_poles() -> None:
+    model = build()
+    torch.nn.init.zeros_(model.conv.bias)
+    model.conv.weight.data = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]])[None, None]
+    x = torch.randn(1, 3, 8, 16)
+    inside = model.backbone(x)[0, 0]
+    # The neighbour to the west, across the date line, plus the neighbour to the north, nothing beyond the pole.
+    north = torch.cat([torch.zeros(1, 16), inside[:-1]])
+    torch.testing.assert_close(model(x)[0, 0], (inside.roll(1, dims=1) + north).relu())
+
+
+def test_published_names() -> None:
+    names = set(build().state_dict())
+    assert {"conv.weight", "conv.bias", "backbone.pos_embed", "backbone.head.weight"} <= names
+    assert all(name.startswith(("backbone.", "conv.")) for name in names)

@@ -1,0 +1,136 @@
+"""Checkpoints: written whole, found by their run, read back the same, refused where damaged."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fourcast.checkpoint import Card, build, find_checkpoint, load_card, load_model, load_tensors, save_checkpoint
+from fourcast.errors import InputError
+from fourcast.files import write_json
+from tiny import CHANNELS, GRID, model_config
+
+CARD = Card(
+    kind="forecast",
+    model=model_config(target="residual"),
+    in_channels=2,
+    out_channels=2,
+    latitude=GRID.latitude.tolist(),
+    longitude=GRID.longitude.tolist(),
+    step_hours=6,
+    channels=list(CHANNELS),
+    mean=[280.0, 54000.0],
+    std=[10.0, 1500.0],
+    step_scale=[0.5, 0.25],
+    synthetic=True,
+    provenance={"data": ["planet.nc"], "train": [None, "2026-08-08"]},
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "model", build(CARD), CARD)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("card", [
+    CARD,
+    replace(CARD, model=model_config(), step_scale=None, channels=None, mean=None, std=None),
+    replace(CARD, kind="precipitation", model=model_config(), out_channels=1),
+])  # fmt: skip
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path, card: Card) -> None:
+    model = build(card).eval()
+    save_checkpoint(tmp_path / "model", model, card)
+    assert load_card(tmp_path / "model") == card
+    x = torch.randn(1, 2, 8, 16)
+    loaded = load_model(tmp_path / "model")
+    assert not loaded.training
+    assert torch.equal(loaded(x), model(x))
+
+
+def test_the_files_are_those_of_the_description(checkpoint: Path) -> None:
+    assert {path.name for path in checkpoint.iterdir()} == {"checkpoint.json", "weights.pt"}
+    assert json.loads((checkpoint / "checkpoint.json").read_text())["channels"] == list(CHANNELS)
+    assert CARD.grid.same_as(GRID)
+
+
+def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path / "model", build(CARD), replace(CARD, provenance={"not": object()}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_means_its_best_else_its_newest_checkpoint(tmp_path: Path) -> None:
+    for step in (2, 10, 4):
+        save_checkpoint(tmp_path / "checkpoints" / f"step_{step:08d}", build(CARD), CARD)
+    (tmp_path / "checkpoints/step_00000011.partial").mkdir()
+    (tmp_path / "checkpoints/step_00000011.partial/checkpoint.json").touch()
+    (tmp_path / "checkpoints/step_00000012").mkdir()
+    assert find_checkpoint(tmp_path).name == "step_00000010"
+    write_json(tmp_path / "best.json", {"checkpoint": "step_00000004", "validation_loss": 0.1})
+    assert find_checkpoint(tmp_path).name == "step_00000004"
+    assert find_checkpoint(tmp_path / "checkpoints/step_00000002").name == "step_00000002"
+
+
+def test_where_there_is_no_checkpoint_it_says_how_to_make_one(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InputError, match="there is no checkpoint in .*; train one with fourcast train or import"):
+            load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fourcast_checkpoint": 2}, "no fourcast checkpoint of format 1"),
+        ({"surprise": 1}, "does not describe a model: .*surprise"),
+        ({"model": {"patch_size": 4, "wings": 2}}, "does not describe a model: .*wings"),
+        ({"model": {"patch_size": "four"}}, "does not describe a model: .*four"),
+        ({"model": {"patch_size": -4}}, "model.patch_size must be above 0"),
+        ({"model": {"patch_size": 3}}, "model.patch_size=3 does not divide the 8×16 grid"),
+        ({"model": {"depth": 2, "patch_size": 4, "embed_dim": 16, "num_blocks": 2}}, "do not fit its checkpoint.json"),
+    ],
+)
+def test_damaged_cards_are_named(checkpoint: Path, change: dict[str, object], message: str) -> None:
+    card = checkpoint / "checkpoint.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(InputError, match=message):
+        load_model(checkpoint)
+
+
+def test_a_card_names_no_python_object(checkpoint: Path) -> None:
+    card = checkpoint / "checkpoint.json"
+    record = json.loads(card.read_text())
+    record["model"]["_target_"] = "os.system"
+    card.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="_target_"):
+        load_model(checkpoint)
+
+
+def test_damaged_files_are_named(checkpoint: Path) -> None:
+    weights = checkpoint / "weights.pt"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"weights.pt is not a readable torch file"):
+        load_model(checkpoint)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"there is no file .*weights.pt"):
+        load_model(checkpoint)
+    (checkpoint / "checkpoint.json").write_text('{"fourcast_checkpoint": 1, "kin')
+    with pytest.raises(InputError, match=r"checkpoint.json is not readable as JSON"):
+        load_card(checkpoint)
+
+
+def test_any_damage_to_a_file_of_tensors_is_named(tmp_path: Path) -> None:
+    """Whatever the bytes, reading gives tensors or one InputError."""
+    torch.save({"a": torch.arange(50), "b": {"c": 1.5}}, tmp_path / "good.pt")
+    good = (tmp_path / "good.pt").read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for position in torch.randint(len(good), (150,), generator=generator).tolist():
+        damaged = bytearray(good)
+        damaged[position] ^= 1 << (position % 8)
+        (tmp_path / "bad.pt").write_bytes(damaged)
+        try:
+            assert isinstance(load_tensors(tmp_path / "bad.pt"), dict)
+        except InputError as error:
+            assert "bad.pt" in str(error)
