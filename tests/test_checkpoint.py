@@ -1,5 +1,6 @@
 """Checkpoints: written whole, found by their run, read back the same, refused where damaged."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,23 +11,7 @@ import torch
 from fourcast.checkpoint import Card, build, find_checkpoint, load_card, load_model, load_tensors, save_checkpoint
 from fourcast.errors import InputError
 from fourcast.files import write_json
-from tiny import CHANNELS, GRID, model_config
-
-CARD = Card(
-    kind="forecast",
-    model=model_config(target="residual"),
-    in_channels=2,
-    out_channels=2,
-    latitude=GRID.latitude.tolist(),
-    longitude=GRID.longitude.tolist(),
-    step_hours=6,
-    channels=list(CHANNELS),
-    mean=[280.0, 54000.0],
-    std=[10.0, 1500.0],
-    step_scale=[0.5, 0.25],
-    synthetic=True,
-    provenance={"data": ["planet.nc"], "train": [None, "2026-08-08"]},
-)
+from tiny import CARD, CHANNELS, GRID, model_config
 
 
 @pytest.fixture
@@ -126,9 +111,11 @@ def test_any_damage_to_a_file_of_tensors_is_named(tmp_path: Path) -> None:
     torch.save({"a": torch.arange(50), "b": {"c": 1.5}}, tmp_path / "good.pt")
     good = (tmp_path / "good.pt").read_bytes()
     generator = torch.Generator().manual_seed(0)
+    legacy = io.BytesIO()
+    torch.save({"a": torch.arange(50)}, legacy, _use_new_zipfile_serialization=False)
     for position in torch.randint(len(good), (150,), generator=generator).tolist():
-        damaged = bytearray(good)
-        damaged[position] ^= 1 << (position % 8)
+        damaged = bytearray(good if position % 2 else legacy.getvalue())
+        damaged[position % len(damaged)] ^= 1 << (position % 8)
         (tmp_path / "bad.pt").write_bytes(damaged)
         try:
             assert isinstance(load_tensors(tmp_path / "bad.pt"), dict)

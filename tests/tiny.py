@@ -1,13 +1,15 @@
 """A planet small enough to train on in a second, and what tests do with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from fourcast.checkpoint import Card
 from fourcast.config import (
     DataConfig,
     EnsembleConfig,
@@ -45,7 +47,12 @@ def waves(times: np.ndarray = TIMES, grid: Grid = GRID) -> np.ndarray:
 
 
 def write_store(
-    path: Path, times: np.ndarray, fields: np.ndarray, channels: tuple[str, ...] = CHANNELS, grid: Grid = GRID
+    path: Path,
+    times: np.ndarray,
+    fields: np.ndarray,
+    channels: tuple[str, ...] = CHANNELS,
+    grid: Grid = GRID,
+    attributes: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
     """A finished store of ``fields`` [T, C, H, W], its statistics and climatology from all of them."""
     climatology, statistics = ClimatologySums(0), StatisticsSums(grid.latitude, len(channels))
@@ -55,13 +62,30 @@ def write_store(
     group = create_store(path, channels, grid, shard_times=8)
     append(group, times, fields)
     land = {"lsm": np.broadcast_to(grid.longitude < 180, grid.shape).astype(np.float32)}
-    finish(group, statistics.finish(), climatology.fit(), land, {"step_hours": 6, "synthetic": True})
+    finish(group, statistics.finish(), climatology.fit(), land, {"step_hours": 6, "synthetic": True, **attributes})
     return path
 
 
 def model_config(**changes: object) -> ModelConfig:
     given: dict[str, object] = {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_blocks": 2}
     return ModelConfig(**(given | changes))  # type: ignore[arg-type]
+
+
+CARD = Card(
+    kind="forecast",
+    model=model_config(target="residual"),
+    in_channels=2,
+    out_channels=2,
+    latitude=GRID.latitude.tolist(),
+    longitude=GRID.longitude.tolist(),
+    step_hours=6,
+    channels=list(CHANNELS),
+    mean=[280.0, 54000.0],
+    std=[10.0, 1500.0],
+    step_scale=[0.5, 0.25],
+    synthetic=True,
+    provenance={"data": ["planet.nc"], "train": [None, "2026-08-08"]},
+)
 
 
 def train_config(store: Path, output: Path, **changes: object) -> TrainConfig:

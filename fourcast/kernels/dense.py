@@ -5,7 +5,8 @@ the layer norm; it recomputes the hidden layer. Work goes in chunks small enough
 product to the next, and each spectrum is overwritten by its successor.
 
 Letters: B batch, H latitude, W longitude, D channels, K blocks, F kept zonal wavenumbers, R kept meridional
-rows, P real and imaginary part, C twice the block size (real channels, then imaginary), N all modes of a chunk.
+rows, P real and imaginary part, p the same interleaved with the axis before it, c channels of a block, C those
+channels of the real, then of the imaginary part, N all modes of a chunk.
 """
 
 from collections.abc import Iterator
@@ -67,9 +68,7 @@ def spectral_mixing(
 ) -> Tensor:
     """The mixer of ``reference.spectral_mixing``, differentiable once."""
     kept = modes.keep(*x_BHWD.shape[1:3])
-    return SpectralMixing.apply(
-        x_BHWD, kept, eps, sparsity_threshold, norm_weight, norm_bias, w1, b1, w2, b2
-    )
+    return SpectralMixing.apply(x_BHWD, kept, eps, sparsity_threshold, norm_weight, norm_bias, w1, b1, w2, b2)
 
 
 def empty_saved(x_BHWD: Tensor, block: int, kept: KeptModes) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,14 +89,14 @@ def forward(
     norm = ([D], parameters.norm_weight.to(dtype), parameters.norm_bias.to(dtype), eps)
     x_rows, mean_rows, rstd_rows = x_BHWD.reshape(B * H, W, D), mean_BHW.view(B * H, W), rstd_BHW.view(B * H, W)
     out_rows, q_rows = x_rows.new_empty(B * H, W, D), z_KBFRC.new_empty(B * H, 2 * kept.zonal, D)
-    spans = row_spans(x_rows, dtype)
+    chunks = row_chunks(x_rows, dtype)
     with torch.autocast(x_BHWD.device.type, enabled=False):
-        for i, j in spans:
+        for i, j in chunks:
             y, mean, rstd = torch.native_layer_norm(x_rows[i:j].to(dtype), *norm)
             mean_rows[i:j], rstd_rows[i:j] = mean.squeeze(-1), rstd.squeeze(-1)
             q_rows[i:j] = multiply(t.analysis, y)
         mix_modes(q_rows.view(B, 2 * H, kept.zonal, D), z_KBFRC, parameters, t.meridional, sparsity_threshold)
-        for i, j in spans:
+        for i, j in chunks:
             x = x_rows[i:j].to(dtype)
             y = torch.native_layer_norm(x, *norm)[0].add_(x)
             out_rows[i:j] = y.baddbmm_(t.synthesis.T.expand(j - i, -1, -1), q_rows[i:j])
@@ -135,13 +134,13 @@ def backward(
     mean_rows, rstd_rows = mean_BHW.view(B * H, W, 1), rstd_BHW.view(B * H, W, 1)
     q_rows, dx_rows = z_KBFRC.new_empty(B * H, 2 * kept.zonal, D), x_rows.new_empty(B * H, W, D)
     dnorm_weight, dnorm_bias = torch.zeros_like(norm_weight), torch.zeros_like(norm_bias)
-    spans = row_spans(x_rows, dtype)
+    chunks = row_chunks(x_rows, dtype)
     with torch.autocast(x_BHWD.device.type, enabled=False):
-        for i, j in spans:
+        for i, j in chunks:
             q_rows[i:j] = multiply(t.synthesis, g_rows[i:j].to(dtype))
         q_BHpFD = q_rows.view(B, 2 * H, kept.zonal, D)
         dmlp = mix_modes_backward(q_BHpFD, z_KBFRC, parameters, t.meridional, sparsity_threshold)
-        for i, j in spans:
+        for i, j in chunks:
             g, x = g_rows[i:j].to(dtype), x_rows[i:j].to(dtype)
             dy = torch.baddbmm(g, t.analysis.T.expand(j - i, -1, -1), q_rows[i:j])
             dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
@@ -199,7 +198,7 @@ def chunk_bytes(device_type: str) -> int:
     return CPU_CHUNK_BYTES * torch.get_num_threads() if device_type == "cpu" else ACCELERATOR_CHUNK_BYTES
 
 
-def row_spans(rows: Tensor, dtype: torch.dtype) -> list[tuple[int, int]]:
+def row_chunks(rows: Tensor, dtype: torch.dtype) -> list[tuple[int, int]]:
     """First and last plus one of each chunk of latitude circles."""
     count, W, D = rows.shape
     return spans(count, chunk_bytes(rows.device.type) // (W * D * dtype.itemsize))
@@ -242,7 +241,8 @@ def write_modes(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, o_KNC: Tensor
 
 def part_of(z_KBFRC: Tensor, chunk: Chunk) -> Tensor:
     """The modes of a chunk as a view [K, N, C]."""
-    return z_KBFRC[:, chunk.b0 : chunk.b1, chunk.f0 : chunk.f1].flatten(1, 3)
+    K, C = z_KBFRC.shape[0], z_KBFRC.shape[-1]
+    return z_KBFRC[:, chunk.b0 : chunk.b1, chunk.f0 : chunk.f1].view(K, -1, C)
 
 
 def stacked(parameters: Parameters, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,10 +1,10 @@
 """Triton kernels along latitude: complex DFT, block MLP on the kept modes, inverse DFT, and their adjoints.
 
-A spectrum is [B, F, H, D/P, 2, P] in memory: kept zonal wavenumbers, latitudes, then per chunk of P channels P
-real and P imaginary parts. One chunk is a tile of 2P real columns, "stacked": a complex matrix a + ib acts on it
-as [[a, b], [-b, a]], while bias, ReLU and softshrink are plain elementwise operations. Chunks make any multiple
-of 16 channels a sum of powers of two. The kept meridional modes are the rows of the tables C, S (columns are the
-folded latitudes), so any subset of modes is only a choice of table rows:
+A spectrum is [B, F, H, D/P, 2, P] in memory: kept zonal modes, latitudes, then for each chunk of P channels P real
+and P imaginary parts. One chunk is a tile of 2P real columns: a complex matrix a + ib acts on it from the right as
+[[a, b], [-b, a]], while bias, ReLU and softshrink are plain elementwise operations. Chunks serve because tiles are
+powers of two and 96 is not. The kept meridional modes are the rows of the tables C, S (columns are the folded
+latitudes), so any subset of modes is only a choice of table rows:
 
     forward   Z = C e - i S o                                   e, o the fold of z over latitude
     inverse   z_h = P + iQ, z_{H-h} = P - iQ                    P = C' Z, Q = S' Z
@@ -12,9 +12,9 @@ folded latitudes), so any subset of modes is only a choice of table rows:
 Each is the adjoint of the other. What the weight gradients need goes to memory as rows [B, F, R, D/P, 2, P] and
 is reduced without atomics.
 
-Letters: F, R kept zonal and meridional modes; H latitudes; D channels in blocks of BLOCK and chunks of P; M*
-padded or tiled sizes (MR kept rows, MH folded latitudes); DT type of the products of the forward pass, GT of
-gradients; PREC tl.dot's input_precision.
+Letters: F, R kept zonal and meridional modes; H latitudes; D channels in K blocks of BLOCK and in chunks of P; MR,
+MH padded kept modes and folded latitudes; TILE_* what one program or one step takes; DT type of the operands of the
+forward pass, GT of gradients; PREC tl.dot's input_precision.
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment,no-redef"
@@ -92,7 +92,7 @@ def _store_rows(p_chunk, b_rows, rows, D: tl.constexpr, P: tl.constexpr):
 def _transform(
     p_chunk, b_cos, b_sin, H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr
 ):
-    """Kept meridional modes [MR, 2P] of one chunk on a whole latitude circle, fp32."""
+    """Kept meridional modes [MR, 2P] of one chunk on a whole meridian, fp32."""
     b_even, b_odd = _fold(p_chunk, tl.arange(0, b_cos.shape[1]), H, D, P, DT)
     b_hat = tl.dot(b_cos, b_even, input_precision=PREC)
     return tl.dot(b_sin, b_odd, b_hat, input_precision=PREC)
@@ -154,21 +154,21 @@ def fused_forward(
 ):
     """DFT, block MLP, softshrink and inverse of one (zonal wavenumber, block, sample); grid (F, K, B)."""
     i_block = tl.program_id(1)
-    i_circle = tl.program_id(2).to(tl.int64) * F + tl.program_id(0)
-    o_circle = i_circle * H * 2 * D + i_block * 2 * BLOCK
+    i_meridian = tl.program_id(2).to(tl.int64) * F + tl.program_id(0)
+    o_meridian = i_meridian * H * 2 * D + i_block * 2 * BLOCK
     p_w1, p_w2 = p_w1 + i_block * 4 * BLOCK * BLOCK, p_w2 + i_block * 4 * BLOCK * BLOCK
     p_b1, p_b2 = p_b1 + i_block * BLOCK, p_b2 + i_block * BLOCK
     o_table = tl.arange(0, MR)[:, None] * MH + tl.arange(0, MH)[None, :]
     b_cos, b_sin = tl.load(p_cos + o_table), tl.load(p_sin + o_table)
     hat = ()
     for i in tl.static_range(BLOCK // P):
-        hat += (_transform(p_z + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT),)
+        hat += (_transform(p_z + o_meridian + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT),)
     hidden = ()
     for i in tl.static_range(BLOCK // P):
         hidden += (_hidden(hat, i, p_w1, p_b1, D, BLOCK, P, PREC),)
     for i in tl.static_range(BLOCK // P):
         b_s = _softshrink(_output(hidden, i, p_w2, p_b2, D, BLOCK, P, PREC), threshold).to(DT)
-        _inverse(p_out + o_circle + i * 2 * P, b_cos, b_sin, b_s, H, D, P, PREC)
+        _inverse(p_out + o_meridian + i * 2 * P, b_cos, b_sin, b_s, H, D, P, PREC)
 
 
 @triton.jit
@@ -183,9 +183,9 @@ def fused_backward(
     from memory after a barrier.
     """
     i_block = tl.program_id(1)
-    i_circle = tl.program_id(2).to(tl.int64) * F + tl.program_id(0)
-    o_circle = i_circle * H * 2 * D + i_block * 2 * BLOCK
-    o_rows = i_circle * R * 2 * D + i_block * 2 * BLOCK
+    i_meridian = tl.program_id(2).to(tl.int64) * F + tl.program_id(0)
+    o_meridian = i_meridian * H * 2 * D + i_block * 2 * BLOCK
+    o_rows = i_meridian * R * 2 * D + i_block * 2 * BLOCK
     p_w1, p_w2 = p_w1 + i_block * 4 * BLOCK * BLOCK, p_w2 + i_block * 4 * BLOCK * BLOCK
     p_b1, p_b2 = p_b1 + i_block * BLOCK, p_b2 + i_block * BLOCK
     o_table = tl.arange(0, MR)[:, None] * MH + tl.arange(0, MH)[None, :]
@@ -193,7 +193,7 @@ def fused_backward(
     b_cos, b_sin = tl.load(p_cos + o_table), tl.load(p_sin + o_table)
     hat = ()
     for i in tl.static_range(BLOCK // P):
-        b_hat = _transform(p_z + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT)
+        b_hat = _transform(p_z + o_meridian + i * 2 * P, b_cos, b_sin, H, D, P, DT, PREC).to(DT)
         _store_rows(p_hat + o_rows + i * 2 * P, b_hat, R, D, P)
         hat += (b_hat,)
     hidden = ()
@@ -206,7 +206,7 @@ def fused_backward(
     dout = ()
     for i in tl.static_range(BLOCK // P):
         b_kept = tl.abs(_output(hidden, i, p_w2, p_b2, D, BLOCK, P, PREC)) > threshold
-        b_dout = _transform(p_g + o_circle + i * 2 * P, b_cos, b_sin, H, D, P, GT, PREC)
+        b_dout = _transform(p_g + o_meridian + i * 2 * P, b_cos, b_sin, H, D, P, GT, PREC)
         b_dout = tl.where(b_kept, b_dout, 0.0).to(GT)
         _store_rows(p_dout + o_rows + i * 2 * P, b_dout, R, D, P)
         dout += (b_dout,)
@@ -222,7 +222,7 @@ def fused_backward(
     b_cos, b_sin = tl.load(p_cos + o_table).to(GT), tl.load(p_sin + o_table).to(GT)
     for i in tl.static_range(BLOCK // P):
         b_dhat = _linear(dhidden, p_w1, i, BLOCK, P, True, PREC).to(GT)
-        _inverse(p_dz + o_circle + i * 2 * P, b_cos, b_sin, b_dhat, H, D, P, PREC)
+        _inverse(p_dz + o_meridian + i * 2 * P, b_cos, b_sin, b_dhat, H, D, P, PREC)
 
 
 @triton.jit
@@ -232,8 +232,8 @@ def transform(
     TILE_R: tl.constexpr, TILE_H: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
 ):
     """Kept meridional modes of any number of latitudes; grid (B F, D/P, row tiles)."""
-    i_circle = tl.program_id(0).to(tl.int64)
-    p_chunk = p_z + i_circle * H * 2 * D + tl.program_id(1) * 2 * P
+    i_meridian = tl.program_id(0).to(tl.int64)
+    p_chunk = p_z + i_meridian * H * 2 * D + tl.program_id(1) * 2 * P
     o_r = tl.program_id(2) * TILE_R + tl.arange(0, TILE_R)
     b_hat = tl.zeros((TILE_R, 2 * P), tl.float32)
     for i_h in range(0, H // 2 + 1, TILE_H):
@@ -242,7 +242,7 @@ def transform(
         b_even, b_odd = _fold(p_chunk, o_h, H, D, P, DT)
         b_hat = tl.dot(tl.load(p_cos + o_table).to(DT), b_even, b_hat, input_precision=PREC)
         b_hat = tl.dot(tl.load(p_sin + o_table).to(DT), b_odd, b_hat, input_precision=PREC)
-    p_rows = p_hat + (i_circle * R + o_r)[:, None] * 2 * D + tl.program_id(1) * 2 * P + _columns(P)
+    p_rows = p_hat + (i_meridian * R + o_r)[:, None] * 2 * D + tl.program_id(1) * 2 * P + _columns(P)
     tl.store(p_rows, b_hat.to(p_hat.dtype.element_ty), mask=(o_r < R)[:, None])
 
 
@@ -253,8 +253,8 @@ def inverse(
     TILE_H: tl.constexpr, TILE_R: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
 ):
     """Any number of latitudes from their kept modes; grid (B F, D/P, folded latitude tiles)."""
-    i_circle = tl.program_id(0).to(tl.int64)
-    p_rows = p_hat + i_circle * R * 2 * D + tl.program_id(1) * 2 * P
+    i_meridian = tl.program_id(0).to(tl.int64)
+    p_rows = p_hat + i_meridian * R * 2 * D + tl.program_id(1) * 2 * P
     o_h = tl.program_id(2) * TILE_H + tl.arange(0, TILE_H)
     b_p, b_q = tl.zeros((TILE_H, 2 * P), tl.float32), tl.zeros((TILE_H, 2 * P), tl.float32)
     o_swapped, b_sign = _swapped(P)
@@ -268,7 +268,7 @@ def inverse(
         o_table = o_r[None, :] * MH + o_h[:, None]
         b_p = tl.dot(tl.load(p_cos + o_table).to(DT), b_s, b_p, input_precision=PREC)
         b_q = tl.dot(tl.load(p_sin + o_table).to(DT), b_is, b_q, input_precision=PREC)
-    _unfold(p_z + i_circle * H * 2 * D + tl.program_id(1) * 2 * P, b_p, b_q, o_h, H, D, P)
+    _unfold(p_z + i_meridian * H * 2 * D + tl.program_id(1) * 2 * P, b_p, b_q, o_h, H, D, P)
 
 
 @triton.jit

@@ -70,7 +70,7 @@ def tiles(kept: KeptModes, dim: int, block: int, operand: torch.dtype, limit: tu
         half_precision and latitudes <= 64 and rows <= limit[0] and rows * block <= limit[1] * 32 * warps
     )
     if not fused:
-        rows, latitudes, warps = 64, 64, 4
+        rows, latitudes, warps = 64, 64, 4 if half_precision else 8
     return Tiles(
         fused=fused,
         chunk=math.gcd(block, 32),
@@ -90,8 +90,12 @@ def fused_limit(device: torch.device) -> tuple[int, int]:
     More where tensor cores read operands from shared memory (compute capability 9 and 10) than where operands
     take registers too.
     """
-    wide = device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in (9, 10)
-    return (128, 48) if wide else (64, 24)
+    return (128, 48) if capability(device) in (9, 10) else (64, 24)
+
+
+def capability(device: torch.device) -> int:
+    """Major compute capability; any will do for the interpreter."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 9
 
 
 @lru_cache

@@ -135,10 +135,11 @@ def train_step(
 def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Card:
     """The card of the model that this training makes."""
     chosen = store.channel_positions(channels)
-    std = store.statistics.std[chosen]
-    dead = [name for name, value in zip(channels, std, strict=True) if not value > 0]
-    if dead:
-        raise InputError(f"{store.path}: {', '.join(dead)} never changes; leave it out of data.channels")
+    mean, std = store.statistics.mean[chosen], store.statistics.std[chosen]
+    constant = (store.statistics.tendency_std[chosen] == 0) | ~(std > 1e-7 * np.abs(mean))  # float32 resolves no less
+    if constant.any():
+        dead = ", ".join(name for name, never in zip(channels, constant, strict=True) if never)
+        raise InputError(f"{store.path}: {dead} never changes; leave it out of data.channels")
     residual = config.model.target == "residual"
     return Card(
         kind="forecast",
@@ -149,7 +150,7 @@ def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Ca
         longitude=store.grid.longitude.tolist(),
         step_hours=store.step_hours,
         channels=list(channels),
-        mean=store.statistics.mean[chosen].tolist(),
+        mean=mean.tolist(),
         std=std.tolist(),
         step_scale=_step_scale(store, channels).tolist() if residual else None,
         synthetic=store.synthetic,

@@ -140,6 +140,17 @@ def test_autocast_does_not_reach_inside():
     assert torch.equal(found, expected)
 
 
+def test_trains_after_inference_built_the_tables():
+    dense.cached_tables.cache_clear()
+    inputs = mixer_inputs((1, 12, 24, 8), 2)
+    with torch.inference_mode():
+        inferred = dense.spectral_mixing(**inputs, modes=Modes())
+    out = dense.spectral_mixing(**inputs, modes=Modes())
+    out.sum().backward()
+    assert torch.equal(out, inferred)
+    assert inputs["w1"].grad.norm() > 0
+
+
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_as_one_graph(backend: str):
     inputs = cast(mixer_inputs((2, 15, 31, 8), 2), torch.float32)

@@ -1,0 +1,160 @@
+"""The command line: verbs, errors in one line, status codes, and what it does not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fourcast import __version__
+from fourcast.cli import VERBS, main
+from fourcast.errors import InputError
+
+Run = tuple[int, str, str]
+
+
+@pytest.fixture
+def fourcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run ``fourcast <arguments>`` in this process and an empty folder; gives (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Run:
+        monkeypatch.setattr(sys, "argv", ["fourcast", *arguments])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_help_names_every_verb(fourcast) -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        status, out, _ = fourcast(*arguments)
+        assert status == 0
+        assert all(f"\n  {verb} " in out for verb in VERBS)
+    assert fourcast("--version") == (0, f"fourcast {__version__}\n", "")
+
+
+def test_an_unknown_verb_names_the_known_ones(fourcast) -> None:
+    status, out, err = fourcast("predict", "x=1")
+    assert (status, out) == (2, "")
+    assert err.startswith("fourcast: no verb 'predict'; expected one of simulate, ingest, inspect, train, forecast")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("simulate planet.name=mars", "planet.name must be one of qg3, speedy, found 'mars'"),
+        ("simulate planet.days=0.1", "planet.days must be a multiple of 0.25"),
+        ("ingest", "needs output=…, source=…"),
+        ("ingest source=absent.nc output=store.zarr", "absent.nc"),
+        ("inspect", "needs path=…"),
+        ("inspect path=absent", "there is nothing at absent"),
+        ("train", "needs data.store=…, output=…"),
+        ("train output=run data.store=absent.zarr", "there is no store at absent.zarr"),
+        ("train output=run data.store=STORE data.channels=[t2m,msl]", "has no channel msl; it holds t2m, z500"),
+        ("train output=run data.store=STORE model.patch_size=4 rollout_steps=40", "holds no 41 analyses 6 h apart"),
+        ("train output=run data.store=STORE model.patch_size=4 batch_size=-2", "batch_size must be above 0, found -2"),
+        ("train output=run data.store=STORE data.train_end=2026", "data.train_end must be a UTC time to the hour"),
+        ("forecast init_times=2026-08-10", "needs checkpoint=…, output=…, store=…"),
+        ("forecast checkpoint=c store=s output=o", "name the initial times"),
+        ("forecast checkpoint=c store=s output=o init_times=2026-08-10", "there is no checkpoint in c"),
+        ("verify forecast=f store=s", "needs output=…"),
+        ("verify forecast=f store=s output=o plots=false", "f holds no forecast"),
+        ("import-weights source=w.tar output=o", "there is no file w.tar"),
+        ("train output=${nothing} data.store=s", "nothing"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    fourcast, tiny_store: Path, tmp_path: Path, arguments: str, message: str
+) -> None:
+    status, _, err = fourcast(*arguments.replace("STORE", str(tiny_store)).split())
+    assert status == 2
+    assert err.startswith(f"fourcast {arguments.split()[0]}: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("typo", ["stepz=3", "model.detph=3", "steps=many", "model=huge", "experiment=unheard"])
+def test_what_hydra_cannot_compose_fails_with_its_name(fourcast, typo: str) -> None:
+    status, _, err = fourcast("train", "output=a", "data.store=b", typo)
+    assert status != 0
+    assert typo.split("=")[typo.startswith(("model=", "experiment="))].split(".")[-1] in err
+
+
+def test_defects_keep_their_traceback(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(path: str) -> str:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("fourcast.inspect.describe", broken)
+    status, _, err = fourcast("inspect", f"path={tmp_path}")
+    assert status == 1
+    assert "in broken" in err
+    assert "ZeroDivisionError: ours" in err
+
+
+def test_interruption_is_not_an_error_of_anybody(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(path: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fourcast.inspect.describe", interrupted)
+    status, _, err = fourcast("inspect", f"path={tmp_path}")
+    assert status == 130
+    assert "fourcast inspect: stopped; nothing half-written carries a finished name" in err
+
+
+def test_a_traceback_can_be_asked_for(fourcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOURCAST_TRACEBACK", "1")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(InputError, match="there is nothing at absent"):
+        fourcast("inspect", "path=absent")
+
+
+def test_the_composed_configuration_and_its_keys_are_shown(fourcast, tmp_path: Path) -> None:
+    status, out, _ = fourcast("train", "--cfg", "job", "output=run", "data.store=s", "model=small", "steps=7")
+    assert status == 0
+    assert "steps: 7" in out
+    assert "embed_dim: 192" in out
+    assert "learning_rate" in fourcast("train", "--help")[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_load_by_name_and_give_way_to_overrides(fourcast) -> None:
+    _, out, _ = fourcast("train", "--cfg", "job", "experiment=quickstart", "steps=9")
+    assert "steps: 9" in out
+    assert "store: data/quickstart/store.zarr" in out
+    assert "target: residual" in out
+
+
+def test_multirun_runs_every_value_in_turn(fourcast, tiny_run: Path, tiny_store: Path, tmp_path: Path) -> None:
+    status, out, _ = fourcast("inspect", "-m", f"path={tiny_run},{tiny_store}")
+    assert status == 0
+    assert out.index("checkpoint ") < out.index("store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+def test_help_is_quick_because_it_imports_next_to_nothing() -> None:
+    code = """import sys; sys.argv = ["fourcast", "--help"]; from fourcast.cli import main; main()
+print("heavy:", {"torch", "hydra", "numpy", "zarr", "xarray"} & set(sys.modules))"""
+    assert "heavy: set()" in python(code)
+
+
+def test_verify_and_ingest_start_without_torch() -> None:
+    code = """import sys, importlib; from fourcast.cli import VERBS
+for verb in ("verify", "ingest", "simulate", "inspect"): importlib.import_module(VERBS[verb][0])
+print("torch" in sys.modules)"""
+    assert python(code).strip() == "False"
+
+
+def test_python_m_fourcast() -> None:
+    done = subprocess.run([sys.executable, "-m", "fourcast", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"fourcast {__version__}\n"

@@ -1,0 +1,79 @@
+"""Every file under conf/ is composed with its verb, turned into dataclasses, and built where it describes a model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory
+from fourcast.models.build import build_model
+from tiny import composed
+
+CONF = conf_directory()
+NEEDED = {
+    "simulate": [],
+    "ingest": ["source=a.nc", "output=b"],
+    "inspect": ["path=a"],
+    "train": ["output=a", "data.store=b"],
+    "forecast": ["checkpoint=a", "store=b", "output=c", "init_times=2026-08-10"],
+    "verify": ["forecast=a", "store=b", "output=c"],
+    "import-weights": ["source=a", "output=b"],
+}
+PRESETS = sorted(CONF.glob("experiment/*/*.yaml"))
+MODELS = sorted(path.stem for path in CONF.glob("model/*.yaml"))
+
+
+def test_no_file_goes_untested() -> None:
+    known = [CONF / "base.yaml", *(CONF / f"{verb}.yaml" for verb in SCHEMAS), *PRESETS]
+    known += [CONF / f"model/{name}.yaml" for name in MODELS] + list(CONF.glob("planet/*.yaml"))
+    assert sorted(CONF.rglob("*.*")) == sorted(known)
+
+
+@pytest.mark.parametrize("verb", SCHEMAS)
+def test_verbs(verb: str) -> None:
+    assert type(composed(verb, *NEEDED[verb])) is SCHEMAS[verb]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_presets(preset: Path) -> None:
+    verb = preset.parent.name
+    needed = [key for key in NEEDED[verb] if key.startswith("source=") and preset.stem != "quickstart"]
+    config: Any = composed(verb, f"+experiment/{verb}={preset.stem}", *needed)
+    assert preset.stem in config.output
+
+
+@pytest.mark.parametrize("name", ["quickstart", "gfs_wind"])
+def test_presets_of_one_name_hand_over_to_each_other(name: str) -> None:
+    def preset(verb: str, *overrides: str) -> Any:
+        return composed(verb, f"+experiment/{verb}={name}", *overrides)
+
+    ingest = preset("ingest", "source=a.nc")
+    train, forecast, verify = preset("train"), preset("forecast"), preset("verify")
+    assert train.data.store == forecast.store == verify.store == ingest.output
+    assert (forecast.checkpoint, verify.forecast) == (train.output, forecast.output)
+    assert ingest.statistics_end == train.data.train_end < train.data.validation_start
+    assert train.data.validation_end < forecast.init_start
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name: str) -> None:
+    config = composed("train", *NEEDED["train"], f"model={name}")
+    assert isinstance(config, TrainConfig)
+    device = "cpu" if name == "small" else "meta"
+    with torch.device(device):
+        model = build_model(config.model, (3, 3), (32, 64), torch.ones(3))
+        x = torch.zeros(1, 3, 32, 64)
+        assert model(x).shape == x.shape
+
+
+def test_the_published_model_is_the_default() -> None:
+    config = composed("train", *NEEDED["train"])
+    assert isinstance(config, TrainConfig)
+    assert config.model == ModelConfig()
+
+
+@pytest.mark.parametrize("name", ["qg3", "speedy"])
+def test_planets(name: str) -> None:
+    config: Any = composed("simulate", f"planet={name}")
+    assert config.planet == PlanetConfig(name=name)

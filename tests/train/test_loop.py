@@ -1,0 +1,193 @@
+"""fourcast train: it learns, resumes bit for bit, and says what is wrong before or when it goes wrong."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fourcast.checkpoint import find_checkpoint, load_card, load_tensors, training_checkpoints
+from fourcast.config import DataConfig, OptimConfig
+from fourcast.errors import InputError
+from fourcast.files import read_json
+from fourcast.train.loop import train
+from fourcast.train.loss import relative_l2
+from fourcast.train.loop import train_step
+from tiny import CHANNELS, GRID, TIMES, model_config, train_config, waves, write_store
+
+
+def log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_tensors(run / f"checkpoints/step_{step:08d}/weights.pt")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_a_run_holds_what_it_says(tiny_run: Path, tiny_store: Path) -> None:
+    assert {path.name for path in tiny_run.iterdir()} == {"config.json", "log.jsonl", "checkpoints", "best.json"}
+    assert read_json(tiny_run / "best.json")["checkpoint"] == "step_00000006"
+    card = load_card(tiny_run)
+    assert (card.kind, card.channels, card.step_hours, card.synthetic) == ("forecast", list(CHANNELS), 6, True)
+    assert card.grid.same_as(GRID)
+    assert card.mean is not None
+    assert card.mean[0] == pytest.approx(280.0, abs=0.1)
+    assert card.provenance["train"] == [None, "2026-08-08"]
+    assert [entry["step"] for entry in log(tiny_run)] == [6, 6]
+
+
+def test_training_learns_the_waves_better_than_persistence(tiny_store: Path, tmp_path: Path) -> None:
+    config = train_config(
+        tiny_store, tmp_path / "run", steps=60, loss="area_mse", model=model_config(target="residual"),
+        optim=OptimConfig(learning_rate=1e-2, warmup_steps=5, gradient_clip=1.0),
+    )  # fmt: skip
+    last = log(train(config))[-1]
+    assert last["validation_loss"] < 0.5 * last["persistence_loss"]
+    # In units of the change over a step, area-weighted, persistence errs by 1.
+    assert last["persistence_loss"] == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resuming_ends_with_the_same_bits(tiny_store: Path, tmp_path: Path, dropout: float) -> None:
+    model = model_config(depth=2, drop_rate=dropout, drop_path_rate=dropout)
+    straight = train_config(tiny_store, tmp_path / "straight", model=model, checkpoint_every=3, validate_every=2)
+    train(straight)
+    shutil.copytree(tmp_path / "straight", tmp_path / "resumed")
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / f"resumed/checkpoints/step_{step:08d}")
+    assert training_checkpoints(tmp_path / "resumed")[-1].name == "step_00000003"
+    train(replace(straight, output=str(tmp_path / "resumed"), keep_checkpoints=5))
+    assert_same(weights(tmp_path / "straight", 6), weights(tmp_path / "resumed", 6))
+    optimizers = [load_tensors(tmp_path / f"{run}/checkpoints/step_00000006/training.pt") for run in ("straight", "resumed")]
+    assert repr(optimizers[0]) == repr(optimizers[1])
+    # The mean loss of steps 4 to 6 starts anew at step 3; all else that was logged is the same.
+    assert [e for e in log(tmp_path / "straight") if "loss" not in e] == [e for e in log(tmp_path / "resumed") if "loss" not in e]
+
+
+def test_a_finished_training_is_left_alone(tiny_store: Path, tmp_path: Path) -> None:
+    config = train_config(tiny_store, tmp_path / "run", steps=2)
+    run = train(config)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")}
+    train(config)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")} == before
+
+
+def test_losses_are_means_over_the_steps_since_the_last_line(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step s has the loss s: the lines at 2, 3 (a checkpoint), 4, 6 and 7 hold 1.5, 3, 4, 5.5 and 7."""
+    counter = iter(range(1, 100))
+
+    def numbered(model: torch.nn.Module, *_: object) -> torch.Tensor:
+        return torch.tensor(float(next(counter)))
+
+    monkeypatch.setattr("fourcast.train.loop.train_step", numbered)
+    run = train(train_config(tiny_store, tmp_path / "run", steps=7, log_every=2, checkpoint_every=3))
+    assert [(e["step"], e["loss"]) for e in log(run) if "loss" in e] == [(2, 1.5), (3, 3), (4, 4), (6, 5.5), (7, 7)]
+
+
+def test_validation_may_come_before_the_first_line_of_the_log(tiny_store: Path, tmp_path: Path) -> None:
+    run = train(train_config(tiny_store, tmp_path / "run", steps=2, log_every=50, validate_every=1))
+    assert [entry["step"] for entry in log(run)] == [1, 1, 2, 2]
+
+
+def test_without_memory_or_with_it_the_weights_are_the_same(tiny_store: Path, tmp_path: Path) -> None:
+    config = train_config(tiny_store, tmp_path / "memory", steps=3)
+    train(config)
+    train(replace(config, output=str(tmp_path / "disk"), data=replace(config.data, memory_gb=0.0)))
+    assert_same(weights(tmp_path / "memory", 3), weights(tmp_path / "disk", 3))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_over_several_states_is_the_mean_of_their_losses(precision: str) -> None:
+    torch.manual_seed(0)
+    window = torch.randn(2, 4, 2, 8, 16)
+    model = torch.nn.Conv2d(2, 2, 1)
+    config = train_config(Path("s"), Path("o"), rollout_steps=3, precision=precision)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), torch.no_grad():
+        states = [model(window[:, 0])]
+        states += [model(states[-1])]
+        states += [model(states[-1])]
+    expected = sum(relative_l2(states[i].float(), window[:, i + 1]).item() for i in range(3)) / 3
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model.weight.detach().clone()
+    assert train_step(model, optimizer, relative_l2, window, config).item() == pytest.approx(expected, rel=1e-5)
+    assert not torch.equal(model.weight, before)
+
+
+def test_bf16_trains(tiny_store: Path, tmp_path: Path) -> None:
+    run = train(train_config(tiny_store, tmp_path / "run", steps=2, precision="bf16", rollout_steps=2))
+    assert all(np.isfinite(list(entry.values())).all() for entry in log(run))
+    assert all(value.dtype == torch.float32 for value in weights(run, 2).values())
+
+
+def test_gradients_are_clipped(tiny_store: Path) -> None:
+    model = torch.nn.Conv2d(2, 2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    config = train_config(tiny_store, Path("o"), optim=OptimConfig(gradient_clip=0.01))
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    train_step(model, optimizer, relative_l2, torch.randn(2, 2, 2, 8, 16), config)
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("validate_every", [1, 100])
+def test_divergence_is_named_and_never_saved(tiny_store: Path, tmp_path: Path, validate_every: int) -> None:
+    config = train_config(
+        tiny_store, tmp_path / "run", steps=50, log_every=5, checkpoint_every=1, validate_every=validate_every,
+        optim=OptimConfig(learning_rate=1e30),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"loss is (nan|inf) at step \d+: training has diverged; lower optim"):
+        train(config)
+    kept = training_checkpoints(tmp_path / "run")
+    assert all(torch.isfinite(value).all() for path in kept for value in load_tensors(path / "weights.pt").values())
+
+
+def test_old_checkpoints_go_and_the_best_stays(tiny_store: Path, tmp_path: Path) -> None:
+    run = train(train_config(tiny_store, tmp_path / "run", checkpoint_every=1, validate_every=3, keep_checkpoints=2))
+    kept = {path.name[-1] for path in (run / "checkpoints").iterdir()}
+    best = find_checkpoint(run).name
+    assert kept == {"5", "6"} | {best[-1]}
+    assert min(e["validation_loss"] for e in log(run) if "validation_loss" in e) == read_json(run / "best.json")["validation_loss"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": DataConfig(store="absent.zarr")}, "no store at absent.zarr"),
+        ({"data": {"channels": ["msl"]}}, "has no channel msl; it holds t2m, z500"),
+        ({"data": {"train_end": "2026-08-01T00"}}, "no 2 analyses 6 h apart in the period from the first to 2026-08-01T00"),
+        ({"data": {"validation_start": "2027-01-01"}}, "no 2 analyses 6 h apart in the period 2027-01-01"),
+        ({"rollout_steps": 60}, "no 61 analyses 6 h apart"),
+        ({"model": model_config(patch_size=5)}, "model.patch_size=5 does not divide the 8×16 grid"),
+        ({"device": "abacus"}, "device must be auto, cpu or cuda"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_written(
+    tiny_store: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    config = train_config(tiny_store, tmp_path / "run")
+    if isinstance(change.get("data"), dict):
+        change = {"data": replace(config.data, **change["data"])}  # type: ignore[arg-type, dict-item]
+    with pytest.raises(InputError, match=message):
+        train(replace(config, **change))  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_channel_that_never_changes_is_refused(tmp_path: Path) -> None:
+    fields = waves()
+    fields[:, 1] = 3.0
+    store = write_store(tmp_path / "store.zarr", TIMES, fields)
+    with pytest.raises(InputError, match=r"z500 never changes; leave it out of data.channels"):
+        train(train_config(store, tmp_path / "run"))
+    config = train_config(store, tmp_path / "run", steps=1)
+    run = train(replace(config, data=replace(config.data, channels=["t2m"])))
+    assert load_card(run).channels == ["t2m"]
