@@ -133,8 +133,8 @@ def test_presets_load_by_name_and_give_way_to_overrides(fourcast) -> None:
 def test_multirun_runs_every_value_in_turn(fourcast, tiny_run: Path, tiny_store: Path, tmp_path: Path) -> None:
     status, out, _ = fourcast("inspect", "-m", f"path={tiny_run},{tiny_store}")
     assert status == 0
-    assert out.index("checkpoint ") < out.index("store")
-    assert list(tmp_path.iterdir()) == []
+    assert out.index("checkpoint ") < out.index("training store")
+    assert [path.name for path in tmp_path.iterdir()] == ["multirun.yaml"]
 
 
 def python(code: str) -> str:

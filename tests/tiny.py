@@ -62,7 +62,8 @@ def write_store(
     group = create_store(path, channels, grid, shard_times=8)
     append(group, times, fields)
     land = {"lsm": np.broadcast_to(grid.longitude < 180, grid.shape).astype(np.float32)}
-    finish(group, statistics.finish(), climatology.fit(), land, {"step_hours": 6, "synthetic": True, **attributes})
+    own = {"step_hours": 6, "synthetic": True, "statistics_period": [str(times[0]), str(times[-1])]}
+    finish(group, statistics.finish(), climatology.fit(), land, {**own, **attributes})
     return path
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fourcast.data.axes import Times
-from fourcast.data.sources import Source, open_source
+from fourcast.data.sources.axes import Times
+from fourcast.data.sources.source import Source, open_source
 from fourcast.data.store import Store, open_store
 from fourcast.grid import Grid
 from fourcast.variables import parse_channel

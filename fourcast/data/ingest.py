@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fourcast import __version__
 from fourcast.config import IngestConfig, within
-from fourcast.data.axes import Times
 from fourcast.data.climatology import ClimatologySums, supported_harmonics
 from fourcast.data.describe import summarise_store
-from fourcast.data.openers import list_sources
-from fourcast.data.pieces import Float32
-from fourcast.data.sources import Source, open_source
+from fourcast.data.sources.axes import Times
+from fourcast.data.sources.openers import list_sources
+from fourcast.data.sources.pieces import Float32
+from fourcast.data.sources.source import Source, open_source
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.store import Store, append, create_store, finish, open_store
 from fourcast.errors import InputError

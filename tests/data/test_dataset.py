@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import CHANNELS, TIMES, waves, write_store
 
 from fourcast.data.dataset import Batches, Windows, fits_in_memory, loader, window_starts
 from fourcast.data.store import open_store
 from fourcast.errors import InputError
-from tiny import CHANNELS, TIMES, waves, write_store
 
 EVERY = (None, None)
 

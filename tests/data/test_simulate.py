@@ -11,7 +11,7 @@ import xarray as xr
 
 from fourcast.config import PlanetConfig, SimulateConfig
 from fourcast.data import simulate as module
-from fourcast.data.planet_qg3 import qg3
+from fourcast.data.planets.qg3 import qg3
 from fourcast.data.simulate import simulate
 from fourcast.errors import InputError
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fourcast.config import PlanetConfig
-from fourcast.data.harmonics import Array
-from fourcast.data.planet import BLOCK_STATES, GAS_CONSTANT, GRAVITY, States, block_times, steps_in
-from fourcast.data.planet_qg3 import (
+from fourcast.data.planets.harmonics import Array
+from fourcast.data.planets.planet import BLOCK_STATES, GAS_CONSTANT, GRAVITY, States, block_times, steps_in
+from fourcast.data.planets.qg3 import (
     MEAN_HEIGHT,
     RADIATION_TIME,
     RADIUS,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fourcast.data.harmonics import Array, Harmonics
+from fourcast.data.planets.harmonics import Array, Harmonics
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.data.axes import Times
-from fourcast.data.openers import list_sources, open_datasets
-from fourcast.data.pieces import Float32, Piece, Unusable, pieces_of
+from fourcast.data.sources.axes import Times
+from fourcast.data.sources.openers import list_sources, open_datasets
+from fourcast.data.sources.pieces import Float32, Piece, Unusable, pieces_of
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.variables import VARIABLES, parse_channel

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from fourcast.data.classic import expected_bytes
+from fourcast.data.sources.classic import expected_bytes
 from fourcast.errors import InputError
 
 SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2", ".zip", ".zarr")

@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fourcast.data.axes import Axes, Positions, axes_of, choose, expver_names, timeless
-from fourcast.data.openers import READ_ERRORS
-from fourcast.data.recognise import identify, is_height, pressures, refuse_contradiction
-from fourcast.data.units import Conversion, conversion
+from fourcast.data.sources.axes import Axes, Positions, axes_of, choose, expver_names, timeless
+from fourcast.data.sources.openers import READ_ERRORS
+from fourcast.data.sources.recognise import identify, is_height, pressures, refuse_contradiction
+from fourcast.data.sources.units import Conversion, conversion
 from fourcast.errors import InputError
 from fourcast.variables import Variable
 

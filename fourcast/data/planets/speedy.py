@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from fourcast.config import PlanetConfig, parse_time
-from fourcast.data.planet import (
+from fourcast.data.planets.planet import (
     BLOCK_STATES,
     GRAVITY,
     STEP_HOURS,
@@ -24,7 +24,7 @@ from fourcast.data.planet import (
     block_times,
     steps_in,
 )
-from fourcast.data.pressure_levels import (
+from fourcast.data.planets.pressure_levels import (
     Array,
     interpolate,
     interpolate_geopotential,

@@ -9,10 +9,10 @@ import xarray as xr
 
 from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
-from fourcast.data.openers import list_sources, sniff
-from fourcast.data.sources import open_source
+from fourcast.data.sources.openers import list_sources, sniff
+from fourcast.data.sources.source import open_source
+from fourcast.data.sources.units import STANDARD_GRAVITY, conversion, unit_of
 from fourcast.data.store import Store, open_store
-from fourcast.data.units import STANDARD_GRAVITY, conversion, unit_of
 from fourcast.errors import InputError
 
 Fields = dict[tuple[str, str], np.ndarray]

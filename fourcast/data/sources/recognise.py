@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fourcast.data.units import unit_of
+from fourcast.data.sources.units import unit_of
 from fourcast.errors import InputError
 from fourcast.variables import BY_NAME, VARIABLES, Variable, parse_channel
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from fourcast.config import PlanetConfig
-from fourcast.data.planet_speedy import SURFACE, fields, speedy
+from fourcast.data.planets.speedy import SURFACE, fields, speedy
 from fourcast.errors import InputError
 
 LEVEL_NAMES = ("u_wind", "v_wind", "temperature", "specific_humidity", "geopotential")

@@ -9,7 +9,7 @@ temperature rises by 6.5 K per km and geopotential follows hydrostatically. This
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.data.planet import GAS_CONSTANT, GRAVITY
+from fourcast.data.planets.planet import GAS_CONSTANT, GRAVITY
 
 Array = NDArray[np.float64]
 LAPSE_RATE = 6.5e-3

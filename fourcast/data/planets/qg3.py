@@ -19,8 +19,8 @@ from itertools import islice
 import numpy as np
 
 from fourcast.config import PlanetConfig, parse_time
-from fourcast.data.harmonics import Array, Harmonics
-from fourcast.data.planet import (
+from fourcast.data.planets.harmonics import Array, Harmonics
+from fourcast.data.planets.planet import (
     GAS_CONSTANT,
     GRAVITY,
     STEP_HOURS,

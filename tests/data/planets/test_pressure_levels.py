@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fourcast.data.planet import GAS_CONSTANT, GRAVITY
-from fourcast.data.pressure_levels import (
+from fourcast.data.planets.planet import GAS_CONSTANT, GRAVITY
+from fourcast.data.planets.pressure_levels import (
     LAPSE_RATE,
     Array,
     interpolate,
