@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 experiment="$1"
 shift
 PATH="$PWD/.venv/bin:$PATH"
+# Threads that wait do not spin: on a machine shared with others, spinning loses most of the time.
+export OMP_WAIT_POLICY=PASSIVE
 start=$SECONDS
 
 step() { printf '\n[%s, %d s] %s\n' "$1" $((SECONDS - start)) "$2"; }

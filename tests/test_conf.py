@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import composed
 
 from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory
 from fourcast.models.build import build_model
-from tiny import composed
 
 CONF = conf_directory()
 NEEDED = {

@@ -29,12 +29,12 @@ from fourcast.config import (
 from fourcast.errors import InputError
 
 
-@pytest.mark.parametrize("text", ["2026-08-10T12", "2026-08-10 12:00", "2026-08-10T12:00:00Z", np.datetime64("2026-08-10T12")])
-def test_times_are_utc_hours(text: object) -> None:
+@pytest.mark.parametrize("text", ["2026-08-10T12", "2026-08-10 12:00", "2026-08-10T12:00:00Z"])
+def test_times_are_utc_hours(text: str) -> None:
     assert parse_time("start", text) == np.datetime64("2026-08-10T12", "h")
 
 
-@pytest.mark.parametrize("text", ["2026", "2026-08", "2026-08-10T12:30", "10.08.2026", "yesterday", "2026-02-30", "", None])
+@pytest.mark.parametrize("text", ["2026", "2026-08", "2026-08-10T12:30", "10.08.2026", "2026-02-30", "soon", "", None])
 def test_other_times_are_refused_by_key(text: object) -> None:
     with pytest.raises(InputError, match="start must be a UTC time to the hour such as 2026-08-10T12, found "):
         parse_time("start", text)

@@ -35,7 +35,7 @@ def test_devices_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cpu", 3) == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto", 0) == torch.device("cpu")
-    with pytest.raises(InputError, match="device=cuda asked for, but torch .* sees no GPU; use device=cpu or auto"):
+    with pytest.raises(InputError, match=r"device=cuda asked for, but torch .* sees no GPU; use device=cpu or auto"):
         choose_device("cuda", 0)
     with pytest.raises(InputError, match="device must be auto, cpu or cuda, found 'gpu'"):
         choose_device("gpu", 0)

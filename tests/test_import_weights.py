@@ -97,6 +97,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("form", ["torch", "torch_legacy", "pickle"])
 def test_code_in_a_weights_file_is_refused_unexecuted(tmp_path: Path, form: str) -> None:
     sprung, source = tmp_path / "sprung", tmp_path / "weights.tar"

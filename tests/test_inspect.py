@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import CARD, INIT, forecast_config
 
 from fourcast.checkpoint import build, save_checkpoint
 from fourcast.config import InspectConfig
 from fourcast.errors import InputError
 from fourcast.forecast.ensemble import forecast
 from fourcast.inspect import describe, inspect
-from tiny import CARD, INIT, forecast_config
 
 
 def test_a_training_run_is_its_best_checkpoint(tiny_run: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_store_is_described(tiny_store: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_nothing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is nothing at .*absent"):
+    with pytest.raises(InputError, match=r"there is nothing at .*absent"):
         inspect(InspectConfig(path=str(tmp_path / "absent")))
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="there is no checkpoint in"):

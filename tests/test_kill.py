@@ -11,13 +11,13 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
+from tiny import forecast_config, model_config, train_config
 
 from fourcast.checkpoint import load_model, load_tensors, training_checkpoints
 from fourcast.config import EnsembleConfig, ForecastConfig, TrainConfig
 from fourcast.files import read_json
 from fourcast.forecast.ensemble import forecast
 from fourcast.train.loop import train
-from tiny import forecast_config, model_config, train_config
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")
@@ -30,19 +30,22 @@ MOMENTS = [pytest.param(DEFAULT, id="two"), pytest.param(MANY, id="many", marks=
 """(how many finished things to wait for, how many seconds longer) for every kill."""
 
 
-def start(job: Callable[[Any], Any], config: TrainConfig | ForecastConfig) -> Any:
+Job = Callable[[Any], Any]
+
+
+def start(job: Job, config: TrainConfig | ForecastConfig) -> Any:
     process = FORKSERVER.Process(target=job, args=(config,))
     process.start()
     return process
 
 
-def finish(job: Callable[[Any], Any], config: TrainConfig | ForecastConfig) -> None:
+def finish(job: Job, config: TrainConfig | ForecastConfig) -> None:
     process = start(job, config)
     process.join(DEADLINE)
     assert process.exitcode == 0
 
 
-def killed(job: Callable[[Any], Any], config: TrainConfig | ForecastConfig, pattern: str, moment: tuple[int, float]) -> bool:
+def killed(job: Job, config: TrainConfig | ForecastConfig, pattern: str, moment: tuple[int, float]) -> bool:
     """Start ``job`` and kill it once ``moment`` has come; False where it was done before."""
     count, delay = moment
     process, limit = start(job, config), time.monotonic() + DEADLINE

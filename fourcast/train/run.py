@@ -28,6 +28,8 @@ def fingerprint(config: TrainConfig) -> str:
 
 def resume(run: Path, config: TrainConfig, model: nn.Module, optimizer: Optimizer, process: Process) -> int:
     """Load the newest checkpoint of the run, if any; return the step to go on from."""
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is a file; choose another output=")
     found = training_checkpoints(run)
     record = run / "config.json"
     if found and not config.resume:

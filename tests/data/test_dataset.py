@@ -70,7 +70,7 @@ def test_a_period_bounds_every_analysis_of_a_window(gappy: Path) -> None:
 
 def test_short_or_missing_periods_and_channels_are_named(gappy: Path) -> None:
     store = open_store(gappy)
-    with pytest.raises(InputError, match=r"no 11 analyses 6 h apart in the period from the first to the last; it has 18"):
+    with pytest.raises(InputError, match="no 11 analyses 6 h apart in the period from the first to the last; it has"):
         Windows(store, CHANNELS, EVERY, 11, in_memory=True)
     with pytest.raises(InputError, match="no 2 analyses 6 h apart in the period 2027-01-01 to the last"):
         Windows(store, CHANNELS, ("2027-01-01", None), 2, in_memory=True)

@@ -7,15 +7,17 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
+from tiny import CARD, CHANNELS, GRID, INIT, TIMES, forecast_config, waves, write_store
 
 from fourcast.checkpoint import build, save_checkpoint
 from fourcast.config import EnsembleConfig, ForecastConfig
+from fourcast.data.store import open_store
 from fourcast.errors import InputError
 from fourcast.files import read_json
-from fourcast.forecast.ensemble import forecast
+from fourcast.forecast.ensemble import forecast, make_plan, unfinished_tasks
 from fourcast.forecast.reader import open_run
+from fourcast.forecast.rollout import load_forecaster
 from fourcast.grid import Grid
-from tiny import CARD, CHANNELS, GRID, INIT, TIMES, forecast_config, waves, write_store
 
 
 @pytest.fixture
@@ -93,6 +95,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(config: ForecastConfig) -> N
             assert np.array_equal(values, whole[number][name]), (number, name)
     kept = run / INIT / "member_001.nc"
     assert kept.stat().st_mtime_ns == before[kept]
+
+
+def test_what_is_computed_together_does_not_depend_on_what_is_finished(config: ForecastConfig) -> None:
+    """A batch of another size rounds differently on many processors."""
+    run = forecast(config)
+    for number in (1, 3):
+        (run / INIT / f"member_00{number}.nc").unlink()
+    forecaster = load_forecaster(config.checkpoint, torch.device("cpu"))
+    plan = make_plan(config, forecaster, open_store(config.store))
+    tasks = unfinished_tasks(plan, forecaster, batch_size=3)
+    assert [(task.members, task.missing) for task in tasks] == [((0, 1, 2), (1,)), ((3,), (3,))]
 
 
 def test_a_run_of_another_configuration_is_kept_or_replaced_as_asked(config: ForecastConfig) -> None:

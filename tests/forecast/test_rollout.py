@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from tiny import CARD, CHANNELS
 from torch import Tensor, nn
 
 from fourcast.errors import InputError
 from fourcast.forecast.rollout import Forecaster, rollout
-from tiny import CARD, CHANNELS
 
 INIT = np.datetime64("2026-08-10T18", "h")
 CENTER = np.array([280.0, 54000.0], dtype=np.float32)[:, None, None]
@@ -77,7 +77,7 @@ def test_what_is_not_finite_is_named_with_channel_and_time() -> None:
 
     states = rollout(forecaster(Breaks()), STATE, INIT, 2)
     next(states)
-    with pytest.raises(InputError, match=r"from 2026-08-10T18 is not finite at 2026-08-11T00 in z500: .*precision=fp32"):
+    with pytest.raises(InputError, match=r"from 2026-08-10T18 is not finite at 2026-08-11T00 in z500: .*=fp32"):
         next(states)
     bad = STATE.copy()
     bad[0, 0, 3, 3] = np.inf

@@ -37,8 +37,8 @@ def test_published_names_and_shapes() -> None:
     with torch.device("meta"):
         tensors = build_afno(ModelConfig(), (20, 20), (720, 1440)).state_dict()
     blocks = {f"blocks.{i}.{name}" for i in range(12) for name in BLOCK_NAMES}
-    others = {"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias", "head.weight"}
-    assert set(tensors) == blocks | others
+    embedding = {"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert set(tensors) == blocks | embedding | {"norm.weight", "norm.bias", "head.weight"}
     assert len(tensors) == 150
     assert tensors["pos_embed"].shape == (1, 90 * 180, 768)
     assert tensors["blocks.11.filter.w1"].shape == (2, 8, 96, 96)
@@ -49,7 +49,7 @@ def test_published_names_and_shapes() -> None:
 
 def published_filter(y_BHWD: Tensor, p: dict[str, Tensor], fraction: float) -> Tensor:
     """The published filter, mode by mode: rows T − K … T + K of the unshifted spectrum, columns 0 … K."""
-    b, h, w, d = y_BHWD.shape
+    _, h, w, d = y_BHWD.shape
     total = h // 2 + 1
     kept = int(total * fraction)
     spectrum = torch.fft.rfft2(y_BHWD, dim=(1, 2), norm="ortho")

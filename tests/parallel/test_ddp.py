@@ -1,5 +1,6 @@
 """Two ranks do what one process does."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -8,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import forecast_config, model_config, train_config
 
 from fourcast.checkpoint import load_tensors
 from fourcast.config import EnsembleConfig, ForecastConfig, TrainConfig
 from fourcast.forecast.ensemble import forecast
 from fourcast.forecast.reader import open_run
 from fourcast.train.loop import train
-from tiny import forecast_config, model_config, train_config
 
 JOB = Path(__file__).with_name("ranks_job.py")
 
@@ -46,9 +47,8 @@ def runs(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         ensemble=EnsembleConfig(size=5, batch_size=2), init_times=["2026-08-05", "2026-08-06"],
     )  # fmt: skip
     forecast(forecasting)
-    done = torchrun(
-        folder, replace(training, output=str(folder / "ranks")), replace(forecasting, output=str(folder / "ranks_forecast"))
-    )
+    forecasting = replace(forecasting, output=str(folder / "ranks_forecast"))
+    done = torchrun(folder, replace(training, output=str(folder / "ranks")), forecasting)
     assert done.returncode == 0, done.stderr
     return {path.name: path for path in folder.iterdir()}
 
@@ -61,11 +61,8 @@ def test_ranks_train_the_same_weights(runs: dict[str, Path]) -> None:
 
 
 def test_ranks_log_and_validate_as_one(runs: dict[str, Path]) -> None:
-    import json
-
-    alone, ranks = (
-        [json.loads(line) for line in (runs[name] / "log.jsonl").read_text().splitlines()] for name in ("alone", "ranks")
-    )
+    texts = [(runs[name] / "log.jsonl").read_text() for name in ("alone", "ranks")]
+    alone, ranks = ([json.loads(line) for line in text.splitlines()] for text in texts)
     assert len(alone) == len(ranks)
     for first, second in zip(alone, ranks, strict=True):
         assert second == pytest.approx(first, rel=1e-4)
@@ -79,7 +76,7 @@ def test_ranks_share_the_members_and_make_the_same_files(runs: dict[str, Path]) 
 
 
 @pytest.mark.slow
-def test_a_batch_that_ranks_cannot_share_stops_all_of_them(tiny_store: Path, tmp_path: Path, runs: dict[str, Path]) -> None:
+def test_a_batch_that_ranks_cannot_share_stops_all(tiny_store: Path, tmp_path: Path, runs: dict[str, Path]) -> None:
     training = train_config(tiny_store, tmp_path / "run", batch_size=3)
     done = torchrun(tmp_path, training, forecast_config(runs["alone"], tiny_store, tmp_path / "forecast"))
     assert done.returncode != 0

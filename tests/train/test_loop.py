@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import CHANNELS, GRID, TIMES, model_config, train_config, waves, write_store
 
 from fourcast.checkpoint import find_checkpoint, load_card, load_tensors, training_checkpoints
 from fourcast.config import DataConfig, OptimConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
-from fourcast.train.loop import train
+from fourcast.train.loop import train, train_step
 from fourcast.train.loss import relative_l2
-from fourcast.train.loop import train_step
-from tiny import CHANNELS, GRID, TIMES, model_config, train_config, waves, write_store
 
 
 def log(run: Path) -> list[dict[str, float]]:
@@ -57,6 +56,7 @@ def test_training_learns_the_waves_better_than_persistence(tiny_store: Path, tmp
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_resuming_ends_with_the_same_bits(tiny_store: Path, tmp_path: Path, dropout: float) -> None:
+    runs = ("straight", "resumed")
     model = model_config(depth=2, drop_rate=dropout, drop_path_rate=dropout)
     straight = train_config(tiny_store, tmp_path / "straight", model=model, checkpoint_every=3, validate_every=2)
     train(straight)
@@ -66,10 +66,9 @@ def test_resuming_ends_with_the_same_bits(tiny_store: Path, tmp_path: Path, drop
     assert training_checkpoints(tmp_path / "resumed")[-1].name == "step_00000003"
     train(replace(straight, output=str(tmp_path / "resumed"), keep_checkpoints=5))
     assert_same(weights(tmp_path / "straight", 6), weights(tmp_path / "resumed", 6))
-    optimizers = [load_tensors(tmp_path / f"{run}/checkpoints/step_00000006/training.pt") for run in ("straight", "resumed")]
-    assert repr(optimizers[0]) == repr(optimizers[1])
-    # The mean loss of steps 4 to 6 starts anew at step 3; all else that was logged is the same.
-    assert [e for e in log(tmp_path / "straight") if "loss" not in e] == [e for e in log(tmp_path / "resumed") if "loss" not in e]
+    first, second = (load_tensors(tmp_path / run / "checkpoints/step_00000006/training.pt") for run in runs)
+    torch.testing.assert_close(first["optimizer"]["state"], second["optimizer"]["state"], rtol=0, atol=0)
+    assert log(tmp_path / "straight") == log(tmp_path / "resumed")
 
 
 def test_a_finished_training_is_left_alone(tiny_store: Path, tmp_path: Path) -> None:
@@ -156,7 +155,8 @@ def test_old_checkpoints_go_and_the_best_stays(tiny_store: Path, tmp_path: Path)
     kept = {path.name[-1] for path in (run / "checkpoints").iterdir()}
     best = find_checkpoint(run).name
     assert kept == {"5", "6"} | {best[-1]}
-    assert min(e["validation_loss"] for e in log(run) if "validation_loss" in e) == read_json(run / "best.json")["validation_loss"]
+    lowest = min(entry["validation_loss"] for entry in log(run) if "validation_loss" in entry)
+    assert read_json(run / "best.json")["validation_loss"] == lowest
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_old_checkpoints_go_and_the_best_stays(tiny_store: Path, tmp_path: Path)
     [
         ({"data": DataConfig(store="absent.zarr")}, "no store at absent.zarr"),
         ({"data": {"channels": ["msl"]}}, "has no channel msl; it holds t2m, z500"),
-        ({"data": {"train_end": "2026-08-01T00"}}, "no 2 analyses 6 h apart in the period from the first to 2026-08-01T00"),
+        ({"data": {"train_end": "2026-08-01T00"}}, "no 2 analyses 6 h apart in .* to 2026-08-01T00"),
         ({"data": {"validation_start": "2027-01-01"}}, "no 2 analyses 6 h apart in the period 2027-01-01"),
         ({"rollout_steps": 60}, "no 61 analyses 6 h apart"),
         ({"model": model_config(patch_size=5)}, "model.patch_size=5 does not divide the 8×16 grid"),

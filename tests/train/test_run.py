@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import CARD, train_config
 
 from fourcast.checkpoint import build, training_checkpoints
 from fourcast.config import DataConfig, TrainConfig
@@ -14,7 +15,6 @@ from fourcast.errors import InputError
 from fourcast.files import read_json, write_json
 from fourcast.train.optim import build_optimizer
 from fourcast.train.run import fingerprint, prune, resume, save
-from tiny import CARD, train_config
 
 PROCESS = Process(0, 1, torch.device("cpu"))
 
@@ -60,6 +60,12 @@ def test_only_the_same_training_goes_on(config: TrainConfig) -> None:
         begin(replace(config, resume=False))
     (Path(config.output) / "config.json").unlink()
     with pytest.raises(InputError, match=r"config.json is not readable"):
+        begin(config)
+
+
+def test_a_file_is_no_run(config: TrainConfig) -> None:
+    Path(config.output).write_text("years of work")
+    with pytest.raises(InputError, match="run is a file; choose another output="):
         begin(config)
 
 

@@ -10,13 +10,11 @@ import pytest
 import xarray as xr
 
 from fourcast.config import VerifyConfig
-from fourcast.data.climatology import ClimatologySums
-from fourcast.data.statistics import StatisticsSums
-from fourcast.data.store import append, create_store, finish
 from fourcast.errors import InputError
 from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, member_path
 from fourcast.grid import Grid
 from fourcast.verify.evaluate import verify
+from tiny import write_store
 
 CHANNELS = ("t2m", "z500", "u10m")
 GRID = Grid(90.0 - 22.5 * np.arange(8), 22.5 * np.arange(16))
@@ -35,15 +33,7 @@ def analyses() -> np.ndarray:
 
 
 def make_store(path: Path, channels: tuple[str, ...] = CHANNELS, grid: Grid = GRID) -> Path:
-    fields = analyses()[:, : len(channels)]
-    climatology, statistics = ClimatologySums(0), StatisticsSums(grid.latitude, len(channels))
-    climatology.add(TIMES, fields)
-    statistics.add(fields)
-    group = create_store(path, channels, grid, shard_times=8)
-    append(group, TIMES, fields)
-    land = {"lsm": (GRID.longitude[None, :] < 180).repeat(8, axis=0).astype(np.float32)}
-    finish(group, statistics.finish(), climatology.fit(), land, {"step_hours": 6, "synthetic": True})
-    return path
+    return write_store(path, TIMES, analyses()[:, : len(channels)], channels, grid)
 
 
 def make_run(
