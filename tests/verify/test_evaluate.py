@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from tiny import write_store
 
 from fourcast.config import VerifyConfig
 from fourcast.errors import InputError
 from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, member_path
 from fourcast.grid import Grid
 from fourcast.verify.evaluate import verify
-from tiny import write_store
 
 CHANNELS = ("t2m", "z500", "u10m")
 GRID = Grid(90.0 - 22.5 * np.arange(8), 22.5 * np.arange(16))
@@ -133,7 +133,7 @@ def test_the_files_and_the_terminal_show_the_same_numbers(
     assert units["t2m", "spread"] == "K"
     assert units["t2m", "acc"] == "1"
     row = next(line for line in printed.splitlines() if "z500 (m2 s-2)" in line)
-    assert [cell.strip() for cell in row.split("|")[2:6]] == ["12 h", "1.000", "3.000", "0.5000"]
+    assert [cell.strip() for cell in row.split("|")[2:6]] == ["6 h", "1.000", "3.000", "0.2500"]
 
 
 def test_one_member_is_scored_without_an_ensemble(planet: Path, tmp_path: Path) -> None:

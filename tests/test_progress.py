@@ -1,0 +1,20 @@
+"""Progress lines."""
+
+import pytest
+
+from fourcast.progress import duration, progress
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (42, "42 s"), (61, "1 min 01 s"), (185, "3 min 05 s"), (7800, "2 h 10 min"), (90000, "25 h 00 min")],
+)
+def test_durations_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_items_pass_and_the_last_one_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(iter("abc"), 3, "letters")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == "  letters 3/3, took 0 s\n"
+    assert list(progress([], 0, "nothing")) == []
+    assert capsys.readouterr().err == ""
