@@ -23,5 +23,5 @@ def test_headlines_are_the_customary_channels_and_lead_times() -> None:
     leads = np.array([0, 6, 12, 24, 48], dtype="timedelta64[h]").astype("timedelta64[ns]")
     scores = xr.Dataset(coords={"channel": names, "lead_time": leads})
     assert headline_channels(scores) == ["z500", "t850", "u10m", "t2m", "msl", "q850"]
-    assert headline_leads(scores) == [2, 3, 4]
-    assert headline_leads(scores.isel(lead_time=[0, 1])) == [0, 1]
+    assert headline_leads(scores) == [1, 2, 3, 4]
+    assert headline_leads(scores.isel(lead_time=[0])) == [0]
