@@ -21,7 +21,7 @@ from torch.nn.functional import softshrink
 from fourcast.kernels import dft
 from fourcast.kernels.modes import KeptModes, Modes
 
-CPU_CHUNK_BYTES = 4 << 20  # per thread; larger chunks leave the cache, smaller ones let threads wait
+CPU_CHUNK_BYTES = 2 << 20  # per thread; larger chunks leave the cache and take memory, smaller ones let threads wait
 ACCELERATOR_CHUNK_BYTES = 256 << 20
 
 
