@@ -27,11 +27,8 @@ from fourcast.kernels import dense, dft, reference, spectral
 from fourcast.kernels.modes import Modes
 
 Step = Callable[[], Tensor]
-GRIDS = {
-    "cuda": ["90x180x768:fourcastnet", "90x180x768:full", "180x360x768:fourcastnet", "32x64x256:fourcastnet"],
-    "cpu": ["90x180x768:fourcastnet", "16x32x256:fourcastnet"],
-}
-BATCHES = {"cuda": [1, 4], "cpu": [1]}
+GRIDS = ["90x180x768:fourcastnet", "90x180x768:full", "180x360x768:fourcastnet", "32x64x256:fourcastnet"]
+BATCHES = (1, 4)
 PATHS = ("fourcast", "dense", "eager", "eager autocast", "eager compiled")
 BLOCKS = 8
 
@@ -264,8 +261,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args(argv)
     arguments.dtype = arguments.dtype or ("bfloat16" if arguments.device == "cuda" else "float32")
-    arguments.grids = arguments.grids or GRIDS[arguments.device]
-    arguments.batches = arguments.batches or BATCHES[arguments.device]
+    arguments.grids = arguments.grids or GRIDS
+    arguments.batches = arguments.batches or BATCHES
     return arguments
 
 

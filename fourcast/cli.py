@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 from fourcast import __version__
 from fourcast.errors import InputError
@@ -35,42 +36,54 @@ def main() -> None:
 
 
 def run_verb(verb: str, overrides: list[str]) -> None:
-    """Compose the verb's configuration from conf/ and ``overrides`` and run it, once or as a Hydra multirun."""
+    """Compose the verb's configuration from conf/ and ``overrides`` and run it, once or as a Hydra multirun.
+
+    What the user can mend becomes one line and status 2, a disk that is full or forbidden one line and status 1;
+    anything else keeps its traceback, as does everything under FOURCAST_TRACEBACK=1.
+    """
     import hydra
-    from omegaconf import DictConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from fourcast.config import conf_directory, register_schemas
 
+    module, function, _ = VERBS[verb]
+
     def task(composed: DictConfig) -> None:
-        _report_input_errors(verb, composed)
+        try:
+            missing = OmegaConf.missing_keys(composed)
+            if missing:
+                raise InputError(f"needs {', '.join(f'{key}=…' for key in sorted(missing))}")
+            getattr(importlib.import_module(module), function)(OmegaConf.to_object(composed))
+        except (InputError, OmegaConfBaseException) as error:
+            _stop(verb, error, 2)
+        except OSError as error:
+            _stop(verb, error, 1)
 
     register_schemas()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing and exiting
     prefix = "experiment="
     presets = [f"+experiment/{verb}=" + o.removeprefix(prefix) if o.startswith(prefix) else o for o in overrides]
     sys.argv = [f"fourcast {verb}", *presets]
-    hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=verb)(task)()
-
-
-def _report_input_errors(verb: str, composed: object) -> None:
-    """Run the verb; what the user can mend becomes one line and status 2, anything else keeps its traceback."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationKeyError
-
-    module, function, _ = VERBS[verb]
     try:
-        missing = OmegaConf.missing_keys(composed)
-        if missing:
-            raise InputError(f"needs {', '.join(f'{key}=…' for key in sorted(missing))}")
-        config = OmegaConf.to_object(composed)
-        getattr(importlib.import_module(module), function)(config)
-    except (InputError, InterpolationKeyError) as error:
-        if os.environ.get("FOURCAST_TRACEBACK"):
-            raise
-        print(f"fourcast {verb}: {error}", file=sys.stderr)
-        sys.exit(2)
+        hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=verb)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(verb, error, 2)
     except KeyboardInterrupt:
         print(f"\nfourcast {verb}: stopped; nothing half-written carries a finished name", file=sys.stderr)
         sys.exit(130)
+
+
+def _stop(verb: str, error: Exception, status: int) -> NoReturn:
+    """Say in one line what is wrong, and exit."""
+    if os.environ.get("FOURCAST_TRACEBACK"):
+        raise error
+    text = str(error).split("Config search path")[0]
+    if error.__cause__ is not None and not isinstance(error, InputError):
+        text += f" ({str(error.__cause__).splitlines()[0]})"
+    print(f"fourcast {verb}: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _help() -> str:

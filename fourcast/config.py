@@ -94,7 +94,8 @@ class InspectConfig:
 class DataConfig:
     """What a training reads: the store, the channels (null: all of it), and the periods.
 
-    The validation period ends before any date meant for verification. memory_gb: a store up to this size is held
+    Without a validation period, the last tenth of the training period is held out. It ends before any date meant for
+    verification. memory_gb: a store up to this size is held
     in memory. workers: loader processes for larger ones.
     """
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -45,15 +46,22 @@ class Process:
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[Process]:
-    """Join the group that torchrun describes in the environment, or stand alone; leave it at the end."""
+def process_group(device: str, patience: timedelta | None = None) -> Iterator[Process]:
+    """Join the group that torchrun describes in the environment, or stand alone; leave it at the end.
+
+    With ``patience``, processes that only wait for each other, and exchange nothing large, may wait that long: they
+    meet through gloo on the host, which has no watchdog. On GPUs fp32 means fp32, in convolutions too.
+    """
+    _refuse_separate_processes()
     rank = int(os.environ.get("RANK", "0"))
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     own = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if own.type == "cuda":
         torch.cuda.set_device(own)
+        torch.backends.cudnn.allow_tf32 = False
     if world_size > 1:
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        on_device = own.type == "cuda" and patience is None
+        dist.init_process_group("nccl" if on_device else "gloo", timeout=patience)
     try:
         yield Process(rank, world_size, own)
     finally:
@@ -61,17 +69,34 @@ def process_group(device: str) -> Iterator[Process]:
             dist.destroy_process_group()
 
 
+def _refuse_separate_processes() -> None:
+    """Several tasks of one srun that know nothing of each other would all write the same files."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1 and "RANK" not in os.environ:
+        raise InputError(
+            f"srun started {tasks} separate processes; start one a node that starts the others: "
+            "srun --ntasks-per-node=1 torchrun --nproc-per-node=… -m fourcast …"
+        )
+
+
 def choose_device(name: str, local_rank: int) -> torch.device:
     """``auto`` is this rank's GPU where there is one, else the CPU; any other name is torch's own."""
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device must be auto, cpu or cuda, found {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={name} asked for, but torch {torch.__version__} sees no GPU; use device=cpu or auto")
-    return torch.device("cuda", local_rank) if name == "cuda" else device
+    if name != "cuda":
+        return device
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"process {local_rank} of this node has no GPU: torch sees {torch.cuda.device_count()}; start as many "
+            "processes as there are GPUs (torchrun --nproc-per-node), or pass device=cpu"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def parallelize(model: nn.Module, process: Process) -> nn.Module:

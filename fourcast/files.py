@@ -1,13 +1,17 @@
 """Files and directories that appear whole or not at all.
 
 Work goes to a sibling whose name ends in ``.partial``; it takes the final name by an atomic rename once it is
-complete and on disk. A killed process leaves at most a ``.partial`` sibling, which no reader here opens and
-which the next run replaces.
+complete and on disk. The sibling's name carries host and process, so that two processes that make the same thing
+never write into each other's work. A killed process leaves at most ``.partial`` siblings, which no reader here opens
+and which the next run on that host removes.
 """
 
+import glob
+import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +23,27 @@ PARTIAL = ".partial"
 
 
 def partial_path(path: Path) -> Path:
-    """The sibling under which ``path`` is being made."""
-    return path.with_name(path.name + PARTIAL)
+    """The sibling under which this process makes ``path``."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{PARTIAL}")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete what processes of this host that are no more left half-made of ``path``."""
+    mark = f"{path.name}.{socket.gethostname()}-"
+    for sibling in path.parent.glob(f"{glob.escape(mark)}*{PARTIAL}"):
+        owner = sibling.name.removeprefix(mark).split(".")[0]
+        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
+            shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def refuse_existing(path: Path, overwrite: bool, remedy: str = "pass overwrite=true to replace it") -> None:
@@ -34,7 +57,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write; on success it becomes ``path``, on any exception it is removed."""
     temporary = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)
+    remove_abandoned(path)
     try:
         yield temporary
         commit_file(temporary, path)
@@ -63,7 +86,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     """
     temporary = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_abandoned(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -85,9 +108,14 @@ def remove_directory(path: Path) -> None:
 
 
 def _moved_aside(path: Path) -> Path:
-    aside = path.with_name(path.name + ".removed" + PARTIAL)
-    shutil.rmtree(aside, ignore_errors=True)
-    return path.rename(aside)
+    temporary = partial_path(path)
+    return path.rename(temporary.with_name(temporary.name.removesuffix(PARTIAL) + ".removed" + PARTIAL))
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 digest of a file, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,5 @@
 """``fourcast import-weights``: other people's FourCastNet weights as a checkpoint of ours."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from fourcast.checkpoint import Card, build, load_tensors, save_checkpoint
 from fourcast.config import ImportWeightsConfig
 from fourcast.errors import InputError
-from fourcast.files import refuse_existing
+from fourcast.files import refuse_existing, sha256
 from fourcast.models.pretrained import Pretrained, interpret
 from fourcast.variables import CHANNEL_SETS, parse_channels
 
@@ -54,7 +53,7 @@ def _card(config: ImportWeightsConfig, pretrained: Pretrained) -> Card:
         channels=_channels(config.channels, pretrained.in_channels),
         mean=_statistic("means", config.means, pretrained.in_channels),
         std=_statistic("stds", config.stds, pretrained.in_channels),
-        provenance={"imported_from": source.name, "sha256": _sha256(source)},
+        provenance={"imported_from": source.name, "sha256": sha256(source)},
     )
 
 
@@ -81,8 +80,3 @@ def _statistic(key: str, path: str | None, count: int) -> list[float] | None:
     if not np.all(np.isfinite(values[:count]) & (values[:count] > lowest)):
         raise InputError(f"{key}={path} holds values that are not finite{', or not above 0' if lowest == 0 else ''}")
     return [float(value) for value in values[:count]]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv beside this folder and install fourcast into it with the extras named: setup.sh [extra,extra…].
-# Does nothing where that was done before from the same pyproject.toml and constraints.txt.
+# Does nothing where that was done before from the same pyproject.toml and constraints.txt. TORCH_INDEX names another
+# place for torch: https://download.pytorch.org/whl/cpu spares a machine without a GPU several GB.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 extras="${1:-report,trackers}"
@@ -18,8 +19,8 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 fi
 
 echo "installing fourcast[$extras] into $root/.venv (once; a few minutes)" >&2
-[ -x "$root/.venv/bin/python" ] || "$python" -m venv "$root/.venv"
+"$root/.venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$root/.venv"
 pip=("$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt")
-"${pip[@]}" torch
+"${pip[@]}" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 "${pip[@]}" -e "$root[$extras]"
 echo "$wanted" >"$stamp"

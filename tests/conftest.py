@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu skip where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture

@@ -82,7 +82,9 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(
 @pytest.mark.parametrize("typo", ["stepz=3", "model.detph=3", "steps=many", "model=huge", "experiment=unheard"])
 def test_what_hydra_cannot_compose_fails_with_its_name(fourcast, typo: str) -> None:
     status, _, err = fourcast("train", "output=a", "data.store=b", typo)
-    assert status != 0
+    assert status == 2
+    assert err.startswith("fourcast train: ")
+    assert err.count("\n") == 1
     assert typo.split("=")[typo.startswith(("model=", "experiment="))].split(".")[-1] in err
 
 
@@ -91,10 +93,18 @@ def test_defects_keep_their_traceback(fourcast, monkeypatch: pytest.MonkeyPatch,
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr("fourcast.inspect.describe", broken)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        fourcast("inspect", f"path={tmp_path}")
+
+
+def test_a_full_disk_is_one_line_and_status_1(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(path: str) -> str:
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("fourcast.inspect.describe", full)
     status, _, err = fourcast("inspect", f"path={tmp_path}")
     assert status == 1
-    assert "in broken" in err
-    assert "ZeroDivisionError: ours" in err
+    assert err == "fourcast inspect: [Errno 28] No space left on device: 'somewhere'\n"
 
 
 def test_interruption_is_not_an_error_of_anybody(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """Files and directories appear whole or not at all."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +47,34 @@ def test_a_directory_appears_at_the_end_only_and_replaces_the_old(tmp_path: Path
         assert (path / "old").exists()
     assert [p.name for p in path.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+def test_two_processes_never_write_into_each_others_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "member.nc"
+    with whole_file(path) as ours:
+        ours.write_text("ours, half")
+        monkeypatch.setattr("os.getpid", lambda: 1)  # another process, and one that is running
+        with whole_file(path) as theirs:
+            theirs.write_text("theirs, whole")
+        assert path.read_text() == "theirs, whole"
+        assert ours.read_text() == "ours, half"
+        ours.write_text("ours, whole")
+    assert path.read_text() == "ours, whole"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_makes_is_not(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    mine = partial_path(tmp_path / "store")
+    dead, running, elsewhere = (
+        mine.with_name(mine.name.replace(f"{socket.gethostname()}-{os.getpid()}", owner))
+        for owner in (f"{socket.gethostname()}-{child.pid}", f"{socket.gethostname()}-1", f"otherhost-{child.pid}")
+    )
+    for folder in (dead, running, elsewhere):
+        folder.mkdir()
+    with whole_directory(tmp_path / "store"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["store", running.name, elsewhere.name])
 
 
 def test_a_failure_leaves_the_old_directory_and_nothing_else(tmp_path: Path) -> None:

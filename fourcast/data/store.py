@@ -102,7 +102,8 @@ class Store:
     def climatology(self, channels: tuple[str, ...] | None = None) -> Climatology:
         """The climatology of ``channels`` in their order (default: all)."""
         chosen = self.channel_positions(self.channels if channels is None else channels)
-        coefficients = np.asarray(_array(self.group, "climatology")[:])[:, :, chosen]
+        array = _array(self.group, "climatology")
+        coefficients = np.stack([np.asarray(array[:, :, channel]) for channel in chosen], axis=2)
         return Climatology(
             np.asarray(_array(self.group, "climatology_hour")[:]), np.asarray(coefficients, dtype=np.float32)
         )

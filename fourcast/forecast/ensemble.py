@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from fourcast.config import ForecastConfig, last_hour, parse_time
 from fourcast.data.store import Store, open_store
 from fourcast.distributed import process_group
 from fourcast.errors import InputError
-from fourcast.files import read_json, remove_directory, write_json
+from fourcast.files import read_json, remove_directory, sha256, write_json
 from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, is_finished, member_path
 from fourcast.forecast.perturb import perturbed
 from fourcast.forecast.reader import MANIFEST
 from fourcast.forecast.rollout import Forecaster, load_forecaster, rollout
 from fourcast.progress import progress
 from fourcast.variables import parse_channel
+
+LONGEST_WAIT = timedelta(days=30)
+"""How long a process without work waits for the others at the end."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def forecast(config: ForecastConfig) -> Path:
     step: InputError for a lead time that is no multiple of the model's step, a channel or grid that the store
     does not have, a date it lacks, or a run of another configuration in the same place.
     """
-    with process_group(config.device) as process:
+    with process_group(config.device, LONGEST_WAIT) as process:
         forecaster = load_forecaster(config.checkpoint, process.device, config.precision)
         store = open_store(config.store)
         plan = make_plan(config, forecaster, store)
@@ -66,6 +70,8 @@ def forecast(config: ForecastConfig) -> Path:
         tasks = unfinished_tasks(plan, forecaster, config.ensemble.batch_size)
         process.barrier()  # nobody writes before everybody has looked
         mine = tasks[process.rank :: process.world_size]
+        if tasks and len(tasks) < process.world_size:
+            process.say(f"  only {len(tasks)} of {process.world_size} processes have work; lower ensemble.batch_size")
         states = len(plan.lead_hours)
         total, left = len(plan.members) * len(plan.init_times), sum(len(task.missing) for task in tasks)
         process.say(
@@ -173,7 +179,7 @@ def _attributes(config: ForecastConfig, forecaster: Forecaster, store: Store) ->
     described = json.dumps(dict(store.attributes), sort_keys=True).encode()
     return {
         "checkpoint": checkpoint.name,
-        "checkpoint_sha256": _sha256(checkpoint / "weights.pt"),
+        "checkpoint_sha256": sha256(checkpoint / "weights.pt"),
         "initial_states": store.path.name,
         "initial_states_sha256": hashlib.sha256(described).hexdigest(),
         "seed": ensemble.seed,
@@ -196,8 +202,3 @@ def _claim(plan: Plan, overwrite: bool) -> None:
     elif plan.run.exists() and not manifest.exists() and not (plan.run.is_dir() and not any(plan.run.iterdir())):
         raise InputError(f"{plan.run} is there, is no empty folder and holds no forecast; choose another output=")
     write_json(manifest, record)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -106,10 +106,12 @@ def member_path(run: Path, init_time: np.datetime64, member: int) -> Path:
 
 def is_finished(path: Path, header: ForecastHeader) -> bool:
     """Whether ``path`` holds the finished forecast that ``header`` describes, from the same provenance."""
-    if not path.exists():
-        return False
     expected = _global_attributes(header)
-    with netCDF4.Dataset(path) as dataset:
+    try:
+        dataset = netCDF4.Dataset(path)
+    except OSError:  # not there, or no netCDF
+        return False
+    with dataset:
         found = {name: dataset.getncattr(name) for name in dataset.ncattrs()}
         return (
             {**found, "history": ""} == {**expected, "history": ""}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fourcast import __version__
 from fourcast.checkpoint import Card, build
-from fourcast.config import TrainConfig
+from fourcast.config import DataConfig, TrainConfig, within
 from fourcast.data.dataset import Batches, Period, Windows, fits_in_memory, loader
 from fourcast.data.store import Store, open_store
 from fourcast.distributed import Process, parallelize, process_group
@@ -34,12 +34,12 @@ def train(config: TrainConfig) -> Path:
     channels = store.channels if config.data.channels is None else _names(config.data.channels)
     card = describe(config, store, channels)
     with process_group(config.device) as process:
-        windows = _windows(config, store, channels, (config.data.train_start, config.data.train_end))
-        held_out = _windows(config, store, channels, (config.data.validation_start, config.data.validation_end))
+        windows, held_out = (_windows(config, store, channels, period) for period in periods(config.data, store))
+        _require_apart(windows, held_out)
         torch.manual_seed(config.seed)
         model = build(card).to(process.device)
         optimizer = build_optimizer(model, config.optim)
-        start = resume(run, config, model, optimizer, process)
+        start = resume(run, config, card, (model, optimizer), process)
         loss = build_loss(config.loss, store.grid, _step_scale(store, channels).to(process.device))
         process.say(
             f"training {sum(p.numel() for p in model.parameters()):,} parameters on {len(windows)} samples of "
@@ -81,16 +81,17 @@ def _loop(
             group["lr"] = rate
         # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
         torch.manual_seed(int(np.random.SeedSequence([config.seed, step, process.rank]).generate_state(1)[0]))
-        recent.append(train_step(parallel, optimizer, session.loss, window.to(process.device), config).detach())
+        recent.append(train_step(parallel, optimizer, session.loss, window.to(process.device), config))
         done = step + 1
         validating = done % config.validate_every == 0 or done == config.steps
         saving = validating or done % config.checkpoint_every == 0
         if saving or done % config.log_every == 0:
-            mean = float(process.sum(torch.stack(recent).mean()) / process.world_size)
+            mean, gradient = (process.sum(torch.stack(recent).mean(0)) / process.world_size).tolist()
             recent.clear()
             _require_finite("loss", mean, done, session.run)
+            _require_finite("gradient norm", gradient, done, session.run)
             if log is not None:
-                log.scalars(done, {"loss": mean, "learning_rate": rate})
+                log.scalars(done, {"loss": mean, "gradient_norm": gradient, "learning_rate": rate})
         scores = validate(model, held_out, session.loss, config, process) if validating else {}
         if validating:
             _require_finite("validation loss", scores["validation_loss"], done, session.run)
@@ -110,14 +111,15 @@ def _require_finite(name: str, value: float, step: int, run: Path) -> None:
     if not np.isfinite(value):
         raise InputError(
             f"the {name} is {value} at step {step}: training has diverged; lower optim.learning_rate, set "
-            f"optim.gradient_clip=1 or use precision=fp32; checkpoints before it are kept in {run}"
+            "optim.gradient_clip=1 or use precision=fp32, and leave out channels with missing values; checkpoints "
+            f"before it are kept in {run}"
         )
 
 
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, window_BSCHW: Tensor, config: TrainConfig
 ) -> Tensor:
-    """One optimizer step on windows of 1 + rollout_steps states; return the mean loss over the rollout."""
+    """One optimizer step on windows of 1 + rollout_steps states; return [loss over the rollout, gradient norm]."""
     state, total = window_BSCHW[:, 0], torch.zeros((), device=window_BSCHW.device)
     with torch.autocast(window_BSCHW.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         for step in range(1, window_BSCHW.shape[1]):
@@ -126,10 +128,32 @@ def train_step(
     value = total / config.rollout_steps
     optimizer.zero_grad(set_to_none=True)
     value.backward()
-    if config.optim.gradient_clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), config.optim.gradient_clip)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.gradient_clip or torch.inf)
     optimizer.step()
-    return value
+    return torch.stack([value.detach(), norm])
+
+
+def periods(data: DataConfig, store: Store) -> tuple[Period, Period]:
+    """Training and validation period; where none is named, validation takes the last tenth of the training period."""
+    if data.validation_start is not None or data.validation_end is not None:
+        return (data.train_start, data.train_end), (data.validation_start, data.validation_end)
+    times = store.times[within(store.times, data.train_start, data.train_end)]
+    if len(times) < 2:
+        raise InputError(
+            f"{store.path} holds {len(times)} analyses in data.train_start to data.train_end, too few to train on; it "
+            f"has {len(store.times)} from {store.times[0]} to {store.times[-1]}"
+        )
+    first_held_out = max(len(times) * 9 // 10, 1)
+    return (data.train_start, str(times[first_held_out - 1])), (str(times[first_held_out]), data.train_end)
+
+
+def _require_apart(windows: Windows, held_out: Windows) -> None:
+    shared = len(np.intersect1d(windows.starts, held_out.starts))
+    if shared:
+        raise InputError(
+            f"{shared} of {len(held_out)} validation samples are trained on: end data.train_end before "
+            "data.validation_start, or name no validation period"
+        )
 
 
 def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Card:

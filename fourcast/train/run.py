@@ -16,9 +16,12 @@ from fourcast.errors import InputError
 from fourcast.files import read_json, remove_directory, write_json
 
 
-def fingerprint(config: TrainConfig) -> str:
-    """A digest of all that shapes the result; a run may be resumed only under the same one."""
-    relevant = asdict(config)
+def fingerprint(config: TrainConfig, card: Card) -> str:
+    """A digest of all that shapes the result; a run may be resumed only under the same one.
+
+    The card brings in what the store holds: channels, grid, statistics, the files it was made of.
+    """
+    relevant = asdict(config) | {"card": asdict(card)}
     for key in ("output", "device", "log_every", "keep_checkpoints", "tensorboard", "resume", "checkpoint_every"):
         relevant.pop(key)
     for key in ("memory_gb", "workers"):
@@ -26,7 +29,9 @@ def fingerprint(config: TrainConfig) -> str:
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-def resume(run: Path, config: TrainConfig, model: nn.Module, optimizer: Optimizer, process: Process) -> int:
+def resume(
+    run: Path, config: TrainConfig, card: Card, learner: tuple[nn.Module, Optimizer], process: Process
+) -> int:
     """Load the newest checkpoint of the run, if any; return the step to go on from."""
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file; choose another output=")
@@ -34,15 +39,16 @@ def resume(run: Path, config: TrainConfig, model: nn.Module, optimizer: Optimize
     record = run / "config.json"
     if found and not config.resume:
         raise InputError(f"{run} already holds a training; resume=true goes on with it, another output= starts anew")
-    if found and read_json(record)["fingerprint"] != fingerprint(config):
+    if found and read_json(record)["fingerprint"] != fingerprint(config, card):
         raise InputError(
             f"{run} holds a training of another configuration (see {record}); choose another output= or delete it"
         )
     process.barrier()
     if process.is_first:
-        write_json(record, {"fingerprint": fingerprint(config), "config": asdict(config)})
+        write_json(record, {"fingerprint": fingerprint(config, card), "config": asdict(config)})
     if not found:
         return 0
+    model, optimizer = learner
     newest = found[-1]
     model.load_state_dict(load_tensors(newest / "weights.pt"))
     state = load_tensors(newest / "training.pt")

@@ -385,7 +385,8 @@ def test_killed_ingestion_leaves_nothing_that_opens(tmp_path: Path) -> None:
         f"ingest(IngestConfig(source=['{tmp_path}/source.nc'], output='{output}', shard_times=1))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    shards = partial_path(output) / "fields" / "c"
+    partial = output.with_name(partial_path(output).name.replace(f"-{os.getpid()}.", f"-{process.pid}."))
+    shards = partial / "fields" / "c"
     deadline = time.monotonic() + 60
     while not (shards.is_dir() and len(list(shards.iterdir())) > 20):
         assert process.poll() is None
@@ -396,10 +397,10 @@ def test_killed_ingestion_leaves_nothing_that_opens(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store at"):
         open_store(output)
     with pytest.raises(InputError, match="unfinished"):
-        open_store(partial_path(output))
+        open_store(partial)
     config = IngestConfig(source=[f"{tmp_path}/source.nc"], output=str(output), end="2020-01-02")
     assert len(open_store(ingest(config)).times) == 8
-    assert not partial_path(output).exists()
+    assert not partial.exists()
 
 
 def test_descriptions(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_values_and_every_gradient_on_larger_grids(poisoned, shape, blocks, mode
 
 
 @pytest.mark.parametrize("modes", [Modes(), LOW])
-def test_three_kernels_serve_where_one_does_not_fit(monkeypatch, poisoned, modes):
+def test_the_split_path_serves_where_one_does_not_fit(monkeypatch, poisoned, modes):
     monkeypatch.setattr(spectral_triton, "fused_limit", lambda device: (0, 0))
     check_values_and_gradients((1, 8, 12, 32), 1, modes, "white", "fp16", "cpu", decided=True)
 

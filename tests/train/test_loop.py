@@ -12,9 +12,10 @@ from tiny import CHANNELS, GRID, TIMES, model_config, train_config, waves, write
 
 from fourcast.checkpoint import find_checkpoint, load_card, load_tensors, training_checkpoints
 from fourcast.config import DataConfig, OptimConfig
+from fourcast.data.store import open_store
 from fourcast.errors import InputError
 from fourcast.files import read_json
-from fourcast.train.loop import train, train_step
+from fourcast.train.loop import periods, train, train_step
 from fourcast.train.loss import relative_l2
 
 
@@ -86,7 +87,7 @@ def test_losses_are_means_over_the_steps_since_the_last_line(
     counter = iter(range(1, 100))
 
     def numbered(model: torch.nn.Module, *_: object) -> torch.Tensor:
-        return torch.tensor(float(next(counter)))
+        return torch.tensor([float(next(counter)), 1.0])
 
     monkeypatch.setattr("fourcast.train.loop.train_step", numbered)
     run = train(train_config(tiny_store, tmp_path / "run", steps=7, log_every=2, checkpoint_every=3))
@@ -118,8 +119,26 @@ def test_a_step_over_several_states_is_the_mean_of_their_losses(precision: str) 
     expected = sum(relative_l2(states[i].float(), window[:, i + 1]).item() for i in range(3)) / 3
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = model.weight.detach().clone()
-    assert train_step(model, optimizer, relative_l2, window, config).item() == pytest.approx(expected, rel=1e-5)
+    assert train_step(model, optimizer, relative_l2, window, config)[0].item() == pytest.approx(expected, rel=1e-5)
     assert not torch.equal(model.weight, before)
+
+
+def test_without_a_validation_period_the_last_tenth_is_held_out(tiny_store: Path) -> None:
+    store = open_store(tiny_store)  # 40 times from 1 August, every 6 h
+    train_period, held_out = periods(DataConfig(store="s"), store)
+    assert train_period == (None, "2026-08-09T18")  # 36 of them
+    assert held_out == ("2026-08-10T00", None)
+    train_period, held_out = periods(DataConfig(store="s", train_end="2026-08-05"), store)  # 20 times
+    assert train_period == (None, "2026-08-05T06")
+    assert held_out == ("2026-08-05T12", "2026-08-05")
+    named = DataConfig(store="s", train_end="2026-08-08", validation_start="2026-08-09")
+    assert periods(named, store) == ((None, "2026-08-08"), ("2026-08-09", None))
+
+
+def test_training_on_the_validation_period_is_refused(tiny_store: Path, tmp_path: Path) -> None:
+    data = DataConfig(store=str(tiny_store), train_end="2026-08-09", validation_start="2026-08-08")
+    with pytest.raises(InputError, match=r"7 of 11 validation samples are trained on: end data\.train_end before"):
+        train(replace(train_config(tiny_store, tmp_path / "run"), data=data))
 
 
 def test_bf16_trains(tiny_store: Path, tmp_path: Path) -> None:

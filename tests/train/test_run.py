@@ -37,7 +37,7 @@ def save_step(run: Path, step: int, **scores: float) -> torch.nn.Module:
 def begin(config: TrainConfig) -> tuple[int, torch.nn.Module]:
     model = build(CARD)
     optimizer = build_optimizer(model, config.optim)
-    return resume(Path(config.output), config, model, optimizer, PROCESS), model
+    return resume(Path(config.output), config, CARD, (model, optimizer), PROCESS), model
 
 
 def test_a_run_starts_at_zero_and_goes_on_from_its_newest_checkpoint(config: TrainConfig) -> None:
@@ -79,9 +79,10 @@ def test_the_fingerprint_covers_what_shapes_the_result(config: TrainConfig) -> N
         {"data": DataConfig(store="other")}, {"model": replace(config.model, depth=2)},
         {"optim": replace(config.optim, learning_rate=1.0)},
     ]  # fmt: skip
-    own = fingerprint(config)
-    assert [change for change in free if fingerprint(replace(config, **change)) != own] == []
-    assert [change for change in bound if fingerprint(replace(config, **change)) == own] == []
+    own = fingerprint(config, CARD)
+    assert [change for change in free if fingerprint(replace(config, **change), CARD) != own] == []
+    assert [change for change in bound if fingerprint(replace(config, **change), CARD) == own] == []
+    assert fingerprint(config, replace(CARD, mean=[1.0, 2.0])) != own  # the store was ingested anew
 
 
 def test_the_best_is_the_lowest_validation_loss(tmp_path: Path) -> None:
