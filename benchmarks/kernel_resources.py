@@ -36,7 +36,8 @@ OPERANDS = {"fp16": torch.float16, "fp32": torch.float32}
 BLOCKS = 8
 HEADING = (
     f"## Resources of the spectral mixer's kernels\n\nFrom cross-compilation with triton {triton.__version__}; "
-    "**not measured on a GPU**. Floors are data-sheet arithmetic rate and bandwidth; published modes, 8 blocks."
+    "**not measured on a GPU**. Floors are data-sheet arithmetic rate and bandwidth; published modes, 8 blocks.\n\n"
+    "To measure on a GPU: `python benchmarks/spectral_mixing.py --device cuda --output benchmarks/results/FILE.md`."
 )
 
 

