@@ -57,7 +57,8 @@ def _refuse_foreign(output: Path) -> None:
         raise InputError(f"{output} is a file; name a folder as output")
     others = [path.name for path in output.glob("*") if path.stem != "scores" and path.suffix != ".png"]
     if others:
-        raise InputError(f"{output} holds {', '.join(sorted(others)[:3])}, which is no verification; name another output")
+        some = ", ".join(sorted(others)[:3])
+        raise InputError(f"{output} holds {some}, which is no verification; name another output")
 
 
 def evaluate(run: xr.Dataset, baselines: Baselines) -> xr.Dataset:
