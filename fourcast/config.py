@@ -15,6 +15,9 @@ from omegaconf import MISSING
 
 from fourcast.errors import InputError
 
+STORE = "data/store.zarr"
+"""Where a store is made and looked for unless said otherwise; likewise the runs/ of each verb."""
+
 
 @dataclass
 class PlanetConfig:
@@ -55,7 +58,7 @@ class IngestConfig:
     """
 
     source: Any = MISSING
-    output: str = MISSING
+    output: str = STORE
     channels: Any = None
     start: str | None = None
     end: str | None = None
@@ -99,7 +102,7 @@ class DataConfig:
     in memory. workers: loader processes for larger ones.
     """
 
-    store: str = MISSING
+    store: str = STORE
     channels: Any = None
     train_start: str | None = None
     train_end: str | None = None
@@ -198,7 +201,7 @@ class TrainConfig:
     output, if there is one.
     """
 
-    output: str = MISSING
+    output: str = "runs/train"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -253,9 +256,9 @@ class ForecastConfig:
     init_times: the initial times themselves, or null for one every init_every_hours from init_start to init_end.
     """
 
-    checkpoint: str = MISSING
-    store: str = MISSING
-    output: str = MISSING
+    checkpoint: str = "runs/train"
+    store: str = STORE
+    output: str = "runs/forecast"
     init_times: Any = None
     init_start: str | None = None
     init_end: str | None = None
@@ -284,9 +287,9 @@ class ForecastConfig:
 class VerifyConfig:
     """``fourcast verify``: score a forecast run against a store, beside persistence and climatology."""
 
-    forecast: str = MISSING
-    store: str = MISSING
-    output: str = MISSING
+    forecast: str = "runs/forecast"
+    store: str = STORE
+    output: str = "runs/scores"
     channels: Any = None
     plots: bool = True
 
