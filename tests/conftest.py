@@ -14,24 +14,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device")
 
 
+def shared_folder(root: Path, name: str, variable: str) -> Path:
+    """The folder that ``variable`` names, or shared/<name> beside the project; skips where there is none."""
+    folder = Path(os.environ.get(variable, root.parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}; set {variable}")
+    return folder
+
+
 @pytest.fixture
 def samples(request: pytest.FixtureRequest) -> Path:
-    """Folder of real sample files: FOURCAST_SAMPLES, or shared/data beside the project; skips where absent."""
-    default = request.config.rootpath.parent / "shared" / "data"
-    folder = Path(os.environ.get("FOURCAST_SAMPLES", default))
-    if not folder.is_dir():
-        pytest.skip(f"no real sample files at {folder}; set FOURCAST_SAMPLES")
-    return folder
+    """Folder of real reanalysis and analysis files."""
+    return shared_folder(request.config.rootpath, "data", "FOURCAST_SAMPLES")
 
 
 @pytest.fixture
 def reference(request: pytest.FixtureRequest) -> Path:
-    """Folder of published weights and their outputs: FOURCAST_REFERENCE, or shared/reference beside the project."""
-    default = request.config.rootpath.parent / "shared" / "reference"
-    folder = Path(os.environ.get("FOURCAST_REFERENCE", default))
-    if not folder.is_dir():
-        pytest.skip(f"no reference weights at {folder}; set FOURCAST_REFERENCE")
-    return folder
+    """Folder of published-format weights with outputs for given inputs."""
+    return shared_folder(request.config.rootpath, "reference", "FOURCAST_REFERENCE")
 
 
 @pytest.fixture(scope="session")
