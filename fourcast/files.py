@@ -33,7 +33,8 @@ def remove_abandoned(path: Path) -> None:
     for sibling in path.parent.glob(f"{glob.escape(mark)}*{PARTIAL}"):
         owner = sibling.name.removeprefix(mark).split(".")[0]
         if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
-            shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink(missing_ok=True)
+            # Another process may be sweeping too.
+            shutil.rmtree(sibling, ignore_errors=True) if sibling.is_dir() else sibling.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:
@@ -42,7 +43,7 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # it runs, as somebody else
     return True
 
 

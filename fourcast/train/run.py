@@ -19,9 +19,10 @@ from fourcast.files import read_json, remove_directory, write_json
 def fingerprint(config: TrainConfig, card: Card) -> str:
     """A digest of all that shapes the result; a run may be resumed only under the same one.
 
-    The card brings in what the store holds: channels, grid, statistics, the files it was made of.
+    The card brings in what the store holds: channels, grid, statistics, the files it was made of; but not the
+    versions of fourcast and torch, which may be newer when a run goes on.
     """
-    relevant = asdict(config) | {"card": asdict(card)}
+    relevant = asdict(config) | {"card": asdict(card) | {"provenance": card.provenance.get("data")}}
     for key in ("output", "device", "log_every", "keep_checkpoints", "tensorboard", "resume", "checkpoint_every"):
         relevant.pop(key)
     for key in ("memory_gb", "workers"):
@@ -36,16 +37,16 @@ def resume(
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file; choose another output=")
     found = training_checkpoints(run)
-    record = run / "config.json"
+    record, own = run / "config.json", fingerprint(config, card)
     if found and not config.resume:
         raise InputError(f"{run} already holds a training; resume=true goes on with it, another output= starts anew")
-    if found and read_json(record)["fingerprint"] != fingerprint(config, card):
+    if found and read_json(record)["fingerprint"] != own:
         raise InputError(
             f"{run} holds a training of another configuration (see {record}); choose another output= or delete it"
         )
     process.barrier()
     if process.is_first:
-        write_json(record, {"fingerprint": fingerprint(config, card), "config": asdict(config)})
+        write_json(record, {"fingerprint": own, "config": asdict(config)})
     if not found:
         return 0
     model, optimizer = learner

@@ -83,6 +83,8 @@ def test_the_fingerprint_covers_what_shapes_the_result(config: TrainConfig) -> N
     assert [change for change in free if fingerprint(replace(config, **change), CARD) != own] == []
     assert [change for change in bound if fingerprint(replace(config, **change), CARD) == own] == []
     assert fingerprint(config, replace(CARD, mean=[1.0, 2.0])) != own  # the store was ingested anew
+    assert fingerprint(config, replace(CARD, provenance={"data": ["other.nc"]})) != own
+    assert fingerprint(config, replace(CARD, provenance=CARD.provenance | {"torch": "99.0"})) == own
 
 
 def test_the_best_is_the_lowest_validation_loss(tmp_path: Path) -> None:
