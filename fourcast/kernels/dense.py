@@ -1,4 +1,4 @@
-"""AFNO's spectral token mixing by matrix products in plain torch: real types only, on any device.
+"""AFNO's spectral token mixing and its transforms alone, by matrix products in plain torch: real types, any device.
 
 Forward and backward are written out. Beside x, backward needs the compact spectrum z and the row statistics of
 the layer norm; it recomputes the hidden layer. Work goes in chunks small enough to stay in cache from one
@@ -174,6 +174,38 @@ def mix_modes_backward(
     return unstacked_weight(dw1), unstacked_bias(db1), unstacked_weight(dw2), unstacked_bias(db2)
 
 
+def rdft2(x_BHWD: Tensor, kept: KeptModes, weighted: bool, dtype: torch.dtype) -> Tensor:
+    """The kept modes z_BFRPD of a field, times the weights of the complex-to-real transform where ``weighted``."""
+    B, H, W, D = x_BHWD.shape
+    work = torch.promote_types(torch.promote_types(x_BHWD.dtype, dtype), torch.float32)
+    z_BFRPD = x_BHWD.new_empty(B, kept.zonal, kept.row_count, 2, D, dtype=dtype)
+    x_rows, q_rows = x_BHWD.reshape(B * H, W, D), x_BHWD.new_empty(B * H, 2 * kept.zonal, D, dtype=work)
+    t = tables(kept, W, q_rows)
+    zonal, q_BHpFD = t.synthesis if weighted else t.analysis, q_rows.view(B, 2 * H, kept.zonal, D)
+    for i, j in row_chunks(x_rows, work):
+        q_rows[i:j] = multiply(zonal, x_rows[i:j].to(work))
+    for chunk in mode_chunks(q_BHpFD):
+        b0, b1, f0, f1 = chunk
+        z_BFRPD[b0:b1, f0:f1] = read_rows(q_BHpFD, chunk, t.meridional).permute(0, 3, 1, 2, 4)
+    return z_BFRPD
+
+
+def irdft2(z_BFRPD: Tensor, kept: KeptModes, width: int, weighted: bool, dtype: torch.dtype) -> Tensor:
+    """The field x_BHWD of kept modes: the adjoint of ``rdft2``, and where ``weighted`` its inverse."""
+    B, F, _, _, D = z_BFRPD.shape
+    H, work = kept.height, torch.promote_types(torch.promote_types(z_BFRPD.dtype, dtype), torch.float32)
+    x_rows = z_BFRPD.new_empty(B * H, width, D, dtype=dtype)
+    q_rows = z_BFRPD.new_empty(B * H, 2 * F, D, dtype=work)
+    t = tables(kept, width, q_rows)
+    zonal, q_BHpFD = t.synthesis if weighted else t.analysis, q_rows.view(B, 2 * H, F, D)
+    for chunk in mode_chunks(q_BHpFD):
+        b0, b1, f0, f1 = chunk
+        write_rows(q_BHpFD, chunk, t.meridional, z_BFRPD[b0:b1, f0:f1].to(work).permute(0, 2, 3, 1, 4))
+    for i, j in row_chunks(x_rows, work):
+        x_rows[i:j] = multiply(zonal.T, q_rows[i:j])
+    return x_rows.view(B, H, width, D)
+
+
 def tables(kept: KeptModes, width: int, like: Tensor) -> Tables:
     """The transforms in the type and on the device of ``like``."""
     return Tables(*constant_tables(*kept, width, like.dtype, like.device))
@@ -225,9 +257,7 @@ def multiply(matrix: Tensor, rows: Tensor) -> Tensor:
 
 def read_modes(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, blocks: int) -> Tensor:
     """Latitude transform of a chunk, in the layout of the block MLP: [K, N, C]."""
-    b0, b1, f0, f1 = chunk
-    v = multiply(meridional, q_BHpFD[b0:b1, :, f0:f1].flatten(2))
-    v_BRPFKc = v.unflatten(2, (f1 - f0, blocks, -1)).unflatten(1, (-1, 2))
+    v_BRPFKc = read_rows(q_BHpFD, chunk, meridional).unflatten(4, (blocks, -1))
     return v_BRPFKc.permute(4, 0, 3, 1, 2, 5).flatten(4).flatten(1, 3)
 
 
@@ -235,8 +265,21 @@ def write_modes(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, o_KNC: Tensor
     """Adjoint of ``read_modes``, which is its inverse on the kept rows; overwrites the chunk in q."""
     b0, b1, f0, f1 = chunk
     o_KBFRPc = o_KNC.unflatten(2, (2, -1)).unflatten(1, (b1 - b0, f1 - f0, -1))
-    v = o_KBFRPc.permute(1, 3, 4, 2, 0, 5).flatten(3).flatten(1, 2)
-    q_BHpFD[b0:b1, :, f0:f1] = multiply(meridional.T, v).unflatten(2, (f1 - f0, -1))
+    write_rows(q_BHpFD, chunk, meridional, o_KBFRPc.permute(1, 3, 4, 2, 0, 5).flatten(4))
+
+
+def read_rows(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor) -> Tensor:
+    """Latitude transform of a chunk: its kept rows [B, R, P, F, D]."""
+    b0, b1, f0, f1 = chunk
+    v = multiply(meridional, q_BHpFD[b0:b1, :, f0:f1].flatten(2))
+    return v.unflatten(2, (f1 - f0, -1)).unflatten(1, (-1, 2))
+
+
+def write_rows(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, v_BRPFD: Tensor) -> None:
+    """Adjoint of ``read_rows``, which is its inverse on the kept rows; overwrites the chunk in q."""
+    b0, b1, f0, f1 = chunk
+    v = multiply(meridional.T, v_BRPFD.flatten(3).flatten(1, 2))
+    q_BHpFD[b0:b1, :, f0:f1] = v.unflatten(2, (f1 - f0, -1))
 
 
 def part_of(z_KBFRC: Tensor, chunk: Chunk) -> Tensor:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def choose(x: Tensor, block: int) -> Path:
-    """The path for a mixer on ``x`` with ``block`` channels in a block.
+    """The path for an operator on ``x`` whose channels come in blocks of ``block``.
 
     Triton on NVIDIA GPUs that can run it, plain torch elsewhere. Where a GPU loses the fast path, a warning is
     logged once for each reason. FOURCAST_KERNELS=triton or torch overrides the choice.
@@ -56,4 +56,4 @@ def why_not_triton(device: torch.device, dtype: torch.dtype, block: int) -> str 
 
 @lru_cache
 def warn_once(obstacle: str) -> None:
-    log.warning("spectral mixing runs on the slow plain-torch path: the Triton kernels cannot serve, %s", obstacle)
+    log.warning("plain torch, which is slow, takes the place of the Triton kernels: %s", obstacle)

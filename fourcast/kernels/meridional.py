@@ -10,11 +10,12 @@ latitudes), so any subset of modes is only a choice of table rows:
     inverse   z_h = P + iQ, z_{H-h} = P - iQ                    P = C' Z, Q = S' Z
 
 Each is the adjoint of the other. What the weight gradients need goes to memory as rows [B, F, R, D/P, 2, P] and
-is reduced without atomics.
+is reduced without atomics. Where the transforms stand alone, rows are [B, F, R, 2, D].
 
-Letters: F, R kept zonal and meridional modes; H latitudes; D channels in K blocks of BLOCK and in chunks of P; MR,
-MH padded kept modes and folded latitudes; TILE_* what one program or one step takes; DT type of the operands of the
-forward pass, GT of gradients; PREC tl.dot's input_precision.
+Letters: F, R kept zonal and meridional modes; H latitudes; D channels in K blocks of BLOCK and in chunks of P; PART
+how far imaginary parts of rows stand from the real ones, P or D; MR, MH padded kept modes and folded latitudes;
+TILE_* what one program or one step takes; DT type of the operands of the forward pass, GT of gradients; PREC tl.dot's
+input_precision.
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment,no-redef"
@@ -35,13 +36,28 @@ def _columns(P: tl.constexpr):
 
 
 @triton.jit
-def _swapped(P: tl.constexpr):
+def _row_columns(P: tl.constexpr, PART: tl.constexpr):
+    """Columns of a chunk of rows whose imaginary parts stand PART further."""
+    if PART == P:
+        return _columns(P)
+    else:  # noqa: RET505  the compiler follows one branch only where both are branches
+        return (_columns(P) // P) * PART + _columns(P) % P
+
+
+@triton.jit
+def _row_chunk(i_chunk, P: tl.constexpr, PART: tl.constexpr):
+    """Where a chunk of rows begins."""
+    return i_chunk * (2 * P if PART == P else P)
+
+
+@triton.jit
+def _swapped(P: tl.constexpr, PART: tl.constexpr):
     """Columns of a chunk with its halves exchanged, [1, 2, P], and the sign (+, -) that makes it -i times z.
 
     Three-dimensional pointers keep the loads as wide as those of the chunk itself.
     """
     o_part = tl.arange(0, 2)[None, :, None]
-    return (1 - o_part) * P + tl.arange(0, P)[None, None, :], 1.0 - 2.0 * o_part
+    return (1 - o_part) * PART + tl.arange(0, P)[None, None, :], 1.0 - 2.0 * o_part
 
 
 @triton.jit
@@ -60,7 +76,7 @@ def _fold(p_chunk, o_h, H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, DT: t
     p_low, p_high = p_chunk + (o_h * 2 * D)[:, None], p_chunk + ((H - o_h) * 2 * D)[:, None]
     b_even = tl.load(p_low + _columns(P), mask=b_low, other=0.0).to(tl.float32)
     b_even += tl.load(p_high + _columns(P), mask=b_high, other=0.0).to(tl.float32)
-    o_swapped, b_sign = _swapped(P)
+    o_swapped, b_sign = _swapped(P, P)
     b_odd = tl.load(p_low[:, :, None] + o_swapped, mask=b_low[:, :, None], other=0.0).to(tl.float32)
     b_odd -= tl.load(p_high[:, :, None] + o_swapped, mask=b_high[:, :, None], other=0.0).to(tl.float32)
     return b_even.to(DT), tl.reshape((b_odd * b_sign).to(DT), (o_h.shape[0], 2 * P))
@@ -228,7 +244,7 @@ def fused_backward(
 @triton.jit
 def transform(
     p_z, p_hat, p_cos, p_sin, R,
-    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, MH: tl.constexpr,
+    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, MH: tl.constexpr,
     TILE_R: tl.constexpr, TILE_H: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
 ):
     """Kept meridional modes of any number of latitudes; grid (B F, D/P, row tiles)."""
@@ -242,27 +258,27 @@ def transform(
         b_even, b_odd = _fold(p_chunk, o_h, H, D, P, DT)
         b_hat = tl.dot(tl.load(p_cos + o_table).to(DT), b_even, b_hat, input_precision=PREC)
         b_hat = tl.dot(tl.load(p_sin + o_table).to(DT), b_odd, b_hat, input_precision=PREC)
-    p_rows = p_hat + (i_meridian * R + o_r)[:, None] * 2 * D + tl.program_id(1) * 2 * P + _columns(P)
-    tl.store(p_rows, b_hat.to(p_hat.dtype.element_ty), mask=(o_r < R)[:, None])
+    p_rows = p_hat + (i_meridian * R + o_r)[:, None] * 2 * D + _row_chunk(tl.program_id(1), P, PART)
+    tl.store(p_rows + _row_columns(P, PART), b_hat.to(p_hat.dtype.element_ty), mask=(o_r < R)[:, None])
 
 
 @triton.jit
 def inverse(
     p_hat, p_z, p_cos, p_sin, R,
-    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, MH: tl.constexpr,
+    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, MH: tl.constexpr,
     TILE_H: tl.constexpr, TILE_R: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
 ):
     """Any number of latitudes from their kept modes; grid (B F, D/P, folded latitude tiles)."""
     i_meridian = tl.program_id(0).to(tl.int64)
-    p_rows = p_hat + i_meridian * R * 2 * D + tl.program_id(1) * 2 * P
+    p_rows = p_hat + i_meridian * R * 2 * D + _row_chunk(tl.program_id(1), P, PART)
     o_h = tl.program_id(2) * TILE_H + tl.arange(0, TILE_H)
     b_p, b_q = tl.zeros((TILE_H, 2 * P), tl.float32), tl.zeros((TILE_H, 2 * P), tl.float32)
-    o_swapped, b_sign = _swapped(P)
+    o_swapped, b_sign = _swapped(P, PART)
     for i_r in range(0, R, TILE_R):
         o_r = i_r + tl.arange(0, TILE_R)
         p_row = p_rows + (o_r * 2 * D)[:, None]
         b_kept = (o_r < R)[:, None]
-        b_s = tl.load(p_row + _columns(P), mask=b_kept, other=0.0).to(DT)
+        b_s = tl.load(p_row + _row_columns(P, PART), mask=b_kept, other=0.0).to(DT)
         b_is = tl.load(p_row[:, :, None] + o_swapped, mask=b_kept[:, :, None], other=0.0) * -b_sign
         b_is = tl.reshape(b_is.to(DT), (TILE_R, 2 * P))
         o_table = o_r[None, :] * MH + o_h[:, None]

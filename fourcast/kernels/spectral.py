@@ -122,7 +122,7 @@ def check(x_BHWD: Tensor, p: Parameters) -> None:
 
 def operand_precision(x_BHWD: Tensor, precision: str | None) -> str:
     if precision is not None and precision not in OPERANDS:
-        raise ValueError(f"spectral_mixing: precision must be fp16, fp32 or None; found {precision!r}")
+        raise ValueError(f"precision must be fp16, fp32 or None; found {precision!r}")
     if precision is not None:
         return precision
     exact = x_BHWD.dtype == torch.float32 and not torch.is_autocast_enabled(x_BHWD.device.type)

@@ -1,4 +1,4 @@
-"""AFNO's spectral token mixing in Triton, host side: types, tiles, tables and launches of forward and backward.
+"""AFNO's spectral token mixing and its transforms alone in Triton, host side: types, tiles, tables and launches.
 
 Forward: row statistics; layer norm and zonal DFT; meridional DFT, block MLP, softshrink and inverse in one kernel
 where all latitudes of one zonal mode and block fit a program, else in four; inverse zonal DFT and residuals.
@@ -23,8 +23,10 @@ from fourcast.kernels.dense import Parameters
 from fourcast.kernels.modes import KeptModes
 
 TRITON_TYPE = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+OPERANDS = {"fp16": torch.float16, "bf16": torch.float16, "fp32": torch.float32}  # bf16: the type of gradients
 WEIGHT_SPLITS = 8  # shares of the rows that weight gradients are summed over apart, then together
 NORM_PROGRAMS = 264  # likewise for the gradients of the layer norm: two programs on each unit of a large GPU
+SPLIT = (0, 0)  # the limit of ``tiles`` under which nothing is fused
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,38 @@ def backward(
     return dx, *dp
 
 
+def rdft2(x: Tensor, kept: KeptModes, weighted: bool, precision: str, dtype: torch.dtype) -> Tensor:
+    """The kept modes [B, F, R, 2, D] of a contiguous field, times the complex-to-real weights where ``weighted``."""
+    B, H, W, D = x.shape
+    s = setup(kept, W, D, D, OPERANDS[precision], x.device, SPLIT)
+    DT, between = arithmetic(s, precision)
+    z = x.new_empty(B, kept.zonal, H, 2 * D, dtype=between)
+    zonal_forward(s, x, None, s.synthesis if weighted else s.analysis, z, DT)
+    hat = x.new_empty(B, kept.zonal, kept.row_count, 2, D, dtype=dtype)
+    return meridional_forward(s, z, hat, DT)
+
+
+def irdft2(
+    hat: Tensor, kept: KeptModes, width: int, weighted: bool, precision: str, dtype: torch.dtype
+) -> Tensor:
+    """The field [B, H, W, D] of contiguous kept modes: the adjoint of ``rdft2``, and where ``weighted`` its inverse."""
+    B, F, _, _, D = hat.shape
+    s = setup(kept, width, D, D, OPERANDS[precision], hat.device, SPLIT)
+    DT, between = arithmetic(s, precision)
+    z = hat.new_empty(B, F, kept.height, 2 * D, dtype=between)
+    meridional_inverse(s, hat, z, DT)
+    out = hat.new_empty(B, kept.height, width, D, dtype=dtype)
+    zonal_inverse(s, z, None, s.synthesis if weighted else s.analysis, out, DT)
+    return out
+
+
+def arithmetic(s: Setup, precision: str) -> tuple[tl.dtype, torch.dtype]:
+    """Operand type of a transform that stands alone, and the type of the spectrum between its two stages."""
+    if precision == "bf16":
+        return s.GT, s.gradient
+    return s.DT, OPERANDS[precision]
+
+
 def row_statistics(x: Tensor, mean: Tensor, rstd: Tensor, eps: float) -> None:
     D = x.shape[-1]
     rows, MD = mean.numel(), dft.power_of_two(D)
@@ -240,7 +274,7 @@ def mix_modes(s: Setup, z: Tensor, p: Parameters, threshold: float) -> Tensor:
             MR=t.rows, MH=t.latitudes, DT=s.DT, PREC=s.product, num_warps=t.warps,
         )
         return out
-    hidden = layer(s, meridional_forward(s, z, s.DT), w1, p.b1, "relu")
+    hidden = layer(s, meridional_forward(s, z, empty_rows(s, z), s.DT), w1, p.b1, "relu")
     meridional_inverse(s, layer(s, hidden, w2, p.b2, "shrink", threshold=threshold), out, s.DT)
     return out
 
@@ -262,9 +296,9 @@ def mix_modes_backward(
             num_warps=t.warps,
         )
         return dz, (hat, dhidden), (hidden, dout)
-    hat = meridional_forward(s, z, s.DT)
+    hat = meridional_forward(s, z, empty_rows(s, z), s.DT)
     hidden = layer(s, hat, w1, p.b1, "relu")
-    dout = layer(s, hidden, w2, p.b2, "kept", meridional_forward(s, g, s.GT), threshold)
+    dout = layer(s, hidden, w2, p.b2, "kept", meridional_forward(s, g, empty_rows(s, g), s.GT), threshold)
     dhidden = layer(s, dout, w2, None, "active", hidden)
     meridional_inverse(s, layer(s, dhidden, w1, None, "adjoint"), dz, s.GT)
     return dz, (hat, dhidden), (hidden, dout)
@@ -289,15 +323,25 @@ def layer(
     return out
 
 
-def meridional_forward(s: Setup, z: Tensor, DT: tl.dtype) -> Tensor:
-    """Kept meridional modes [B, F, R, 2 D]."""
+def empty_rows(s: Setup, z: Tensor) -> Tensor:
+    """Room for kept meridional modes [B, F, R, 2 D]."""
+    B, F, _, columns = z.shape
+    return z.new_empty(B, F, s.rows, columns)
+
+
+def part(s: Setup, hat: Tensor) -> int:
+    """How far imaginary parts stand from real ones in rows [B, F, R, 2 D], of chunks, or [B, F, R, 2, D]."""
+    return s.tiles.chunk if hat.dim() == 4 else hat.shape[4]
+
+
+def meridional_forward(s: Setup, z: Tensor, hat: Tensor, DT: tl.dtype) -> Tensor:
+    """Kept meridional modes, into hat."""
     B, F, H, columns = z.shape
     t = s.tiles
-    hat = z.new_empty(B, F, s.rows, columns)
     grid = (B * F, columns // (2 * t.chunk), triton.cdiv(s.rows, t.rows))
     meridional.transform[grid](
-        z, hat, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
-        TILE_R=t.rows, TILE_H=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
+        z, hat, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, PART=part(s, hat),
+        MH=s.meridional[0].shape[1], TILE_R=t.rows, TILE_H=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
     )
     return hat
 
@@ -308,8 +352,8 @@ def meridional_inverse(s: Setup, hat: Tensor, z: Tensor, DT: tl.dtype) -> None:
     t = s.tiles
     grid = (B * F, columns // (2 * t.chunk), triton.cdiv(dft.half(H), t.latitudes))
     meridional.inverse[grid](
-        hat, z, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, MH=s.meridional[0].shape[1],
-        TILE_H=t.latitudes, TILE_R=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
+        hat, z, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, PART=part(s, hat),
+        MH=s.meridional[0].shape[1], TILE_H=t.latitudes, TILE_R=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
     )
 
 
