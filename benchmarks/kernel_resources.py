@@ -1,4 +1,4 @@
-"""What each Triton kernel of the spectral mixer needs on each chip, read off machine code; no GPU is used.
+"""What each Triton kernel needs on each chip, read off machine code; no GPU is used.
 
     python benchmarks/kernel_resources.py --output benchmarks/results/kernel_resources.md
 
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,8 +26,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from fourcast.kernels import dft, spectral_triton
+from fourcast.kernels import dft, fft_conv_triton, monarch, spectral_triton
 from fourcast.kernels.dense import Parameters
+from fourcast.kernels.fft_conv_torch import Sequences
 from fourcast.kernels.modes import KeptModes, Modes
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
@@ -34,10 +36,17 @@ TENSOR_CORE = re.compile(r"\b(?:mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b")
 TYPE_NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 OPERANDS = {"fp16": torch.float16, "fp32": torch.float32}
 BLOCKS = 8
+LENGTHS = (256, 1024, 4096, 8192, 16_384, 65_536, 1_048_576)
+BATCH, CHANNELS = 64, 768  # of long convolutions, as published
 HEADING = (
-    f"## Resources of the spectral mixer's kernels\n\nFrom cross-compilation with triton {triton.__version__}; "
-    "**not measured on a GPU**. Floors are data-sheet arithmetic rate and bandwidth; published modes, 8 blocks.\n\n"
-    "To measure on a GPU: `python benchmarks/spectral_mixing.py --device cuda --output benchmarks/results/FILE.md`."
+    "## Resources of the {}\n\n"
+    f"From cross-compilation with triton {triton.__version__}; **not measured on a GPU**. "
+    "Floors are data-sheet arithmetic rate and bandwidth; {}.\n\n"
+    "To measure on a GPU: `python benchmarks/{}.py --device cuda --output benchmarks/results/FILE.md`."
+)
+SPECTRAL = HEADING.format("spectral mixer's kernels", "published modes, 8 blocks", "spectral_mixing")
+CONVOLUTION = HEADING.format(
+    "long convolution's kernels", f"circular, two gates, {BATCH} sequences of {CHANNELS} channels", "fft_conv"
 )
 
 
@@ -84,8 +93,7 @@ class Report:
     shape: str
     precision: str
     kernels: list[Resources]
-    forward: dft.Cost
-    backward: dft.Cost
+    costs: dict[str, dft.Cost]  # of one pass forward and backward
 
 
 @contextmanager
@@ -101,8 +109,8 @@ def recorded() -> Iterator[list[Launch]]:
         yield launches
 
 
-def launches(chip: Chip, kept: KeptModes, width: int, dim: int, operand: torch.dtype) -> list[Launch]:
-    """Every launch of one forward and backward pass on bfloat16 fields (float32 in float32)."""
+def spectral_launches(chip: Chip, kept: KeptModes, width: int, dim: int, operand: torch.dtype) -> list[Launch]:
+    """Every launch of one pass forward and backward, and of the transforms alone; bfloat16 fields, or float32."""
     field = torch.float32 if operand == torch.float32 else torch.bfloat16
     block = dim // BLOCKS
     x = torch.empty(1, kept.height, width, dim, dtype=field, device="meta")
@@ -112,10 +120,24 @@ def launches(chip: Chip, kept: KeptModes, width: int, dim: int, operand: torch.d
     with recorded() as made, patch.object(spectral_triton, "capability", lambda device: chip.capability // 10):
         out, *saved = spectral_triton.forward(x, p, kept, 1e-6, 0.01, operand)
         spectral_triton.backward(out, x, *saved, p, kept, 0.01)
+        for precision in ("fp32",) if operand == torch.float32 else ("fp16", "bf16"):
+            z = spectral_triton.rdft2(x, kept, False, precision, torch.float32)
+            spectral_triton.irdft2(z, kept, width, True, precision, field)
     return made
 
 
-def compile_for(launch: Launch, chip: Chip) -> Any:
+def convolution_launches(chip: Chip, problem: monarch.Problem, operand: torch.dtype) -> list[Launch]:
+    """Every launch of one pass forward and backward with both gates, on sequences of the operands' type."""
+    u = torch.empty(problem.batch, CHANNELS, problem.length, dtype=operand, device="meta")
+    s = Sequences(u, torch.empty(CHANNELS, problem.kernel, device="meta"), u, u)
+    fft_conv_triton.setup_for.cache_clear()  # a setup for one chip is not one for another
+    with recorded() as made, patch.object(fft_conv_triton, "capability", lambda device: chip.capability // 10):
+        fft_conv_triton.forward(s, problem.causal, problem.frequencies, operand)
+        fft_conv_triton.backward(u, s, problem.causal, problem.frequencies, operand)
+    return made
+
+
+def source_of(launch: Launch) -> ASTSource:
     """The kernel as the launcher would specialise it: aligned pointers, divisible and unit integers."""
     signature, constants, attributes = {}, {}, {}
     for i, parameter in enumerate(launch.kernel.params):
@@ -129,12 +151,18 @@ def compile_for(launch: Launch, chip: Chip) -> Any:
             signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
             if isinstance(value, int) and value % 16 == 0:
                 attributes[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(launch.kernel, signature, constants, attributes)
-    return triton.compile(source, target=GPUTarget("cuda", chip.capability, 32), options=launch.options)
+    return ASTSource(launch.kernel, signature, constants, attributes)
+
+
+def all_resources(launches: list[Launch], chip: Chip) -> list[Resources]:
+    """Of every kernel that these launches would compile."""
+    distinct = {(source_of(launch).hash(), str(launch.options), variant(launch)): launch for launch in launches}
+    return list(dict.fromkeys(resources(launch, chip) for launch in distinct.values()))
 
 
 def resources(launch: Launch, chip: Chip) -> Resources:
-    compiled = compile_for(launch, chip)
+    target = GPUTarget("cuda", chip.capability, 32)
+    compiled = triton.compile(source_of(launch), target=target, options=launch.options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
@@ -156,7 +184,11 @@ def resources(launch: Launch, chip: Chip) -> Resources:
 
 def variant(launch: Launch) -> str:
     """What tells two launches of one kernel apart."""
-    flags = [name.lower() for name in ("NORM", "RESIDUAL") if launch.arguments.get(name)]
+    flags = [name.lower() for name in ("NORM", "RESIDUAL", "CONJUGATE") if launch.arguments.get(name)]
+    if launch.arguments.get("PART", launch.arguments.get("P")) != launch.arguments.get("P"):
+        flags.append("alone")
+    if launch.arguments.get("out2") is not None:
+        flags.append("twice")
     return " ".join([*flags, *filter(None, [launch.arguments.get("EPILOGUE")])])
 
 
@@ -167,13 +199,28 @@ def resident(warps: int, registers: int, shared: int, chip: Chip) -> int:
     return min(64 // warps, 65536 // registers_per_warp // warps, by_shared)
 
 
-def measure(chip: Chip, shape: str, precision: str) -> Report:
+def measure_mixer(chip: Chip, shape: str, precision: str) -> Report:
     height, width, dim = map(int, shape.split("x"))
     kept = Modes().keep(height, width)
-    found = [resources(launch, chip) for launch in launches(chip, kept, width, dim, OPERANDS[precision])]
+    found = all_resources(spectral_launches(chip, kept, width, dim, OPERANDS[precision]), chip)
     size = 2 if precision == "fp16" else 4
     work = dft.Workload(1, width, kept, dim, dim // BLOCKS, field_bytes=size, spectrum_bytes=size)
-    return Report(chip, shape, precision, list(dict.fromkeys(found)), dft.forward_cost(work), dft.backward_cost(work))
+    costs = {"forward": dft.forward_cost(work), "backward": dft.backward_cost(work)}
+    return Report(chip, shape, precision, found, costs)
+
+
+def measure_convolution(chip: Chip, length: int, precision: str) -> Report:
+    """Backward makes three products with as many transforms as forward, and moves seven sequences, not four."""
+    operand = OPERANDS[precision]
+    size = operand.itemsize
+    problem = monarch.Problem(BATCH, length, length, False, size, size, 2, monarch.ALL)
+    plan = monarch.choose(problem, chip.capability // 10)
+    found = all_resources(convolution_launches(chip, problem, operand), chip)
+    flops = int(sum(monarch.stage_operations(plan, problem)) * BATCH / 2 * CHANNELS)
+    field = BATCH * CHANNELS * length * size
+    costs = {"forward": dft.Cost(flops, 4 * field), "backward": dft.Cost(3 * flops, 7 * field)}
+    digits = " × ".join(map(str, plan.digits)) + ("" if plan.fused else ", the first apart")
+    return Report(chip, f"length {length} = {digits}", precision, found, costs)
 
 
 def markdown(report: Report) -> str:
@@ -188,12 +235,12 @@ def markdown(report: Report) -> str:
         occupancy = f"{100 * r.resident * r.warps // 64} %, {r.resident} resident"
         cells = (r.kernel, r.variant, r.warps, r.registers, r.stack, r.shared, r.tensor_core, occupancy)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    for name, cost in (("forward", report.forward), ("backward", report.backward)):
+    for name, cost in report.costs.items():
         rate = chip.tensor_rate / (1 if report.precision == "fp16" else 6)  # half the rate, three passes
         lines += [
             "",
-            f"Floor of {name}, one sample: {cost.flops / 1e9:.1f} GFLOP, {cost.bytes / 1e6:.0f} MB, "
-            f"{1e6 * cost.seconds(rate, chip.bandwidth):.0f} µs.",
+            f"Floor of {name}: {cost.flops / 1e9:.2f} GFLOP, {cost.bytes / 1e6:.1f} MB, "
+            f"{1e6 * cost.seconds(rate, chip.bandwidth):.1f} µs.",
         ]
     return "\n".join(lines)
 
@@ -201,22 +248,20 @@ def markdown(report: Report) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chips", nargs="+", default=[chip.name for chip in CHIPS])
-    parser.add_argument("--shapes", nargs="+", default=["90x180x768", "32x64x256"], help="height x width x channels")
-    parser.add_argument("--precisions", nargs="+", default=["fp16"], choices=list(OPERANDS))
+    parser.add_argument("--shapes", nargs="*", default=["90x180x768", "32x64x256"], help="height x width x channels")
+    parser.add_argument("--lengths", nargs="*", type=int, default=LENGTHS, help="of long convolutions")
+    parser.add_argument("--precisions", nargs="+", default=list(OPERANDS), choices=list(OPERANDS))
     parser.add_argument("--json", action="store_true", help="print the kernels as JSON instead")
     parser.add_argument("--output", type=Path, help="file for the table; printed where absent")
     arguments = parser.parse_args()
-    reports = [
-        measure(chip, shape, precision)
-        for chip in CHIPS
-        if chip.name in arguments.chips
-        for shape in arguments.shapes
-        for precision in arguments.precisions
-    ]
+    chips = [chip for chip in CHIPS if chip.name in arguments.chips]
+    mixers = [measure_mixer(*case) for case in product(chips, arguments.shapes, arguments.precisions)]
+    convolutions = [measure_convolution(*case) for case in product(chips, arguments.lengths, arguments.precisions)]
     if arguments.json:
-        text = json.dumps([asdict(r) for report in reports for r in report.kernels])
+        text = json.dumps([asdict(r) for report in mixers + convolutions for r in report.kernels])
     else:
-        text = "\n\n".join([HEADING, *map(markdown, reports)])
+        sections = ((SPECTRAL, mixers), (CONVOLUTION, convolutions))
+        text = "\n\n".join(part for head, reports in sections if reports for part in (head, *map(markdown, reports)))
     if arguments.output:
         arguments.output.write_text(text + "\n")
     else:
