@@ -23,10 +23,12 @@ from fourcast.config import ModelConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json, whole_directory
 from fourcast.grid import Grid
-from fourcast.models.build import build_afno, build_model
+from fourcast.mixer_config import MIXERS
+from fourcast.models.build import build_model, build_network
 from fourcast.models.precipitation import PrecipitationNet
 
-FORMAT = 1
+FORMAT = 2
+"""Of the card; format 1 knew no mixer but AFNO and is read, too."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def build(card: Card) -> nn.Module:
     """The model of a card, freshly initialised."""
     shape = len(card.latitude), len(card.longitude)
     if card.kind == "precipitation":
-        return PrecipitationNet(build_afno(card.model, (card.in_channels, card.out_channels), shape))
+        return PrecipitationNet(build_network(card.model, (card.in_channels, card.out_channels), shape))
     scale = None if card.step_scale is None else torch.tensor(card.step_scale)
     return build_model(card.model, (card.in_channels, card.out_channels), shape, scale)
 
@@ -92,12 +94,13 @@ def load_card(path: str | Path) -> Card:
     """Read the card of a checkpoint or training run."""
     file = find_checkpoint(path) / "checkpoint.json"
     record = read_json(file)
-    if not isinstance(record, dict) or record.pop("fourcast_checkpoint", None) != FORMAT:
-        raise InputError(f"{file} is no fourcast checkpoint of format {FORMAT}; train again or import the weights")
+    form = record.pop("fourcast_checkpoint", None) if isinstance(record, dict) else None
+    if form not in (1, FORMAT):
+        raise InputError(f"{file} is no fourcast checkpoint of format 1 or {FORMAT}; train again or import the weights")
     try:
-        model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), record.pop("model")))
-        return Card(model=model, **record)  # type: ignore[arg-type]
-    except (KeyError, TypeError, OmegaConfBaseException) as error:
+        model = record.pop("model")
+        return Card(model=_model_config(_of_format_1(model) if form == 1 else model), **record)
+    except (KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
         raise InputError(f"{file} does not describe a model: {error}; it is damaged or of another version") from error
 
 
@@ -138,6 +141,24 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise InputError(f"{path} holds a {type(loaded).__name__}, expected a dictionary of tensors")
     return loaded
+
+
+def _model_config(record: dict[str, Any]) -> ModelConfig:
+    """The configuration of a card, its mixer by name."""
+    name = record["mixer"].get("name")
+    if name not in MIXERS:
+        raise InputError(f"model.mixer.name must be one of {', '.join(MIXERS)}, found {name!r}")
+    schema = OmegaConf.structured(ModelConfig(mixer=MIXERS[name]()))
+    config = OmegaConf.to_object(OmegaConf.merge(schema, record))
+    assert isinstance(config, ModelConfig)
+    return config
+
+
+def _of_format_1(model: dict[str, Any]) -> dict[str, Any]:
+    """A model of format 1 as one of format 2: AFNO's keys stood among the model's."""
+    of_mixer = ("num_blocks", "sparsity_threshold", "modes")
+    mixer = {key: model[key] for key in of_mixer if key in model}
+    return {key: model[key] for key in model if key not in of_mixer} | {"mixer": {"name": "afno", **mixer}}
 
 
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor], directory: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
+from fourcast.checks import below_one, not_negative, one_of, positive
 from fourcast.errors import InputError
+from fourcast.mixer_config import MIXERS, AFNOConfig, MixerConfig
 
 STORE = "data/store.zarr"
 """Where a store is made and looked for unless said otherwise; likewise the runs/ of each verb."""
@@ -119,29 +121,8 @@ class DataConfig:
 
 
 @dataclass
-class ModesConfig:
-    """Which Fourier modes the token mixing keeps.
-
-    fourcastnet: what the published weights need, with its hard_thresholding_fraction; full: all of them; lowpass:
-    the lowest, by a kept fraction for each axis.
-    """
-
-    policy: str = "fourcastnet"
-    hard_thresholding_fraction: float = 1.0
-    zonal_fraction: float = 1.0
-    meridional_fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        one_of("model.modes.policy", self.policy, ("fourcastnet", "full", "lowpass"))
-        for key in ("hard_thresholding_fraction", "zonal_fraction", "meridional_fraction"):
-            value = getattr(self, key)
-            if not 0.0 < value <= 1.0:
-                raise InputError(f"model.modes.{key} must lie in (0, 1], found {value}")
-
-
-@dataclass
 class ModelConfig:
-    """FourCastNet's network (Pathak et al. 2022); the defaults are the published sizes.
+    """FourCastNet's network (Pathak et al. 2022); the defaults are the published sizes and its mixer.
 
     target: direct, where the network gives the next state as published, or residual, where it gives the change in
     units of its typical size.
@@ -150,25 +131,19 @@ class ModelConfig:
     patch_size: int = 8
     embed_dim: int = 768
     depth: int = 12
-    num_blocks: int = 8
     mlp_ratio: float = 4.0
-    sparsity_threshold: float = 0.01
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
-    modes: ModesConfig = field(default_factory=ModesConfig)
+    mixer: MixerConfig = field(default_factory=AFNOConfig)
     target: str = "direct"
 
     def __post_init__(self) -> None:
-        for key in ("patch_size", "embed_dim", "depth", "num_blocks", "mlp_ratio"):
+        for key in ("patch_size", "embed_dim", "depth", "mlp_ratio"):
             positive(f"model.{key}", getattr(self, key))
-        if self.embed_dim % self.num_blocks:
-            raise InputError(
-                f"model.embed_dim must be a multiple of model.num_blocks, found {self.embed_dim} and {self.num_blocks}"
-            )
         one_of("model.target", self.target, ("direct", "residual"))
-        not_negative("model.sparsity_threshold", self.sparsity_threshold)
         for key in ("drop_rate", "drop_path_rate"):
             below_one(f"model.{key}", getattr(self, key))
+        self.mixer.check_width(self.embed_dim)
 
 
 @dataclass
@@ -335,10 +310,18 @@ SCHEMAS: dict[str, type] = {
 
 
 def register_schemas() -> None:
-    """Make every verb's schema known to Hydra as ``<verb>_schema``; composing twice is harmless."""
+    """Make every verb's schema known to Hydra as ``<verb>_schema``, and every mixer's as ``<name>_mixer_schema``.
+
+    The mixer of a training is left open for conf/mixer/<name>.yaml to fill. Composing twice is harmless.
+    """
     store = ConfigStore.instance()
     for verb, schema in SCHEMAS.items():
-        store.store(name=f"{verb}_schema", node=schema)
+        node = OmegaConf.structured(schema)
+        if schema is TrainConfig:
+            node.model.mixer = MISSING
+        store.store(name=f"{verb}_schema", node=node)
+    for name, mixer in MIXERS.items():
+        store.store(name=f"{name}_mixer_schema", node=mixer)
 
 
 def conf_directory() -> Path:
@@ -346,12 +329,6 @@ def conf_directory() -> Path:
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless ``value`` is one of ``allowed``."""
-    if value not in allowed:
-        raise InputError(f"{key} must be one of {', '.join(allowed)}, found {value!r}")
 
 
 def as_list(key: str, value: Any) -> Any:
@@ -363,24 +340,6 @@ def as_list(key: str, value: Any) -> Any:
     if wrong or not items:
         raise InputError(f"{key} must be a name or a list of names, found {value!r}")
     return items
-
-
-def positive(key: str, value: float) -> None:
-    """Raise InputError unless ``value`` is above zero."""
-    if not value > 0:
-        raise InputError(f"{key} must be above 0, found {value}")
-
-
-def not_negative(key: str, value: float) -> None:
-    """Raise InputError where ``value`` is below zero."""
-    if not value >= 0:
-        raise InputError(f"{key} must not be negative, found {value}")
-
-
-def below_one(key: str, value: float) -> None:
-    """Raise InputError unless ``value`` lies in [0, 1)."""
-    if not 0 <= value < 1:
-        raise InputError(f"{key} must lie in [0, 1), found {value}")
 
 
 def parse_time(key: str, text: Any) -> np.datetime64:

@@ -1,6 +1,8 @@
 """``fourcast inspect``: say what a path holds."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fourcast.config import InspectConfig
 from fourcast.errors import InputError
@@ -37,14 +39,22 @@ def describe_checkpoint(folder: Path) -> str:
     return "\n".join(
         [
             f"checkpoint {find_checkpoint(folder)}: {card.kind} model" + (", SYNTHETIC data" if card.synthetic else ""),
-            f"  AFNO: depth {model.depth}, width {model.embed_dim}, {model.num_blocks} blocks, "
-            f"patch {model.patch_size}, modes {model.modes.policy}, {model.target} target",
+            f"  network: depth {model.depth}, width {model.embed_dim}, patch {model.patch_size}, {model.target} target",
+            f"  mixer: {' '.join(_settings(asdict(model.mixer)))}",
             f"  grid {card.grid}, step {card.step_hours} h",
             f"  channels in: {', '.join(card.channels) if card.channels else f'{card.in_channels}, unnamed'}",
             f"  statistics: {'yes' if card.mean else 'none, so it cannot forecast'}",
             *(f"  {key}: {value}" for key, value in card.provenance.items()),
         ]
     )
+
+
+def _settings(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys and values as the command line takes them."""
+    settings = []
+    for key, value in values.items():
+        settings += _settings(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}={value}"]
+    return settings
 
 
 def describe_forecast(folder: Path) -> str:

@@ -12,6 +12,9 @@ from tiny import CARD, CHANNELS, GRID, model_config
 from fourcast.checkpoint import Card, build, find_checkpoint, load_card, load_model, load_tensors, save_checkpoint
 from fourcast.errors import InputError
 from fourcast.files import write_json
+from fourcast.mixer_config import AFNOConfig, ModesConfig
+
+AFNO = {"name": "afno", "num_blocks": 2}
 
 
 @pytest.fixture
@@ -68,13 +71,19 @@ def test_where_there_is_no_checkpoint_it_says_how_to_make_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fourcast_checkpoint": 2}, "no fourcast checkpoint of format 1"),
+        ({"fourcast_checkpoint": 3}, "no fourcast checkpoint of format 1 or 2"),
         ({"surprise": 1}, "does not describe a model: .*surprise"),
-        ({"model": {"patch_size": 4, "wings": 2}}, "does not describe a model: .*wings"),
-        ({"model": {"patch_size": "four"}}, "does not describe a model: .*four"),
-        ({"model": {"patch_size": -4}}, "model.patch_size must be above 0"),
-        ({"model": {"patch_size": 3}}, "model.patch_size=3 does not divide the 8×16 grid"),
-        ({"model": {"depth": 2, "patch_size": 4, "embed_dim": 16, "num_blocks": 2}}, "do not fit its checkpoint.json"),
+        ({"model": {"patch_size": 4, "mixer": AFNO, "wings": 2}}, "does not describe a model: .*wings"),
+        ({"model": {"patch_size": "four", "mixer": AFNO}}, "does not describe a model: .*four"),
+        ({"model": {"patch_size": -4, "mixer": AFNO}}, "model.patch_size must be above 0"),
+        ({"model": {"patch_size": 3, "mixer": AFNO}}, "model.patch_size=3 does not divide the 8×16 grid"),
+        ({"model": {"depth": 2, "patch_size": 4, "embed_dim": 16, "mixer": AFNO}}, "do not fit its checkpoint.json"),
+        ({"model": {"patch_size": 4}}, "does not describe a model: 'mixer'"),
+        ({"model": {"mixer": "afno"}}, "does not describe a model"),
+        ({"model": {"mixer": {"num_blocks": 2}}}, "model.mixer.name must be one of afno, fno, .*, found None"),
+        ({"model": {"mixer": {"name": "os.system"}}}, "model.mixer.name must be one of afno, .*, found 'os.system'"),
+        ({"model": {"mixer": {"name": ["afno"]}}}, "does not describe a model"),
+        ({"model": {"mixer": {"name": "gfnet", "num_blocks": 2}}}, "does not describe a model: .*num_blocks"),
     ],
 )
 def test_damaged_cards_are_named(checkpoint: Path, change: dict[str, object], message: str) -> None:
@@ -87,10 +96,26 @@ def test_damaged_cards_are_named(checkpoint: Path, change: dict[str, object], me
 def test_a_card_names_no_python_object(checkpoint: Path) -> None:
     card = checkpoint / "checkpoint.json"
     record = json.loads(card.read_text())
-    record["model"]["_target_"] = "os.system"
+    for place in (record["model"], record["model"]["mixer"]):
+        place["_target_"] = "os.system"
+        card.write_text(json.dumps(record))
+        with pytest.raises(InputError, match="_target_"):
+            load_model(checkpoint)
+        del place["_target_"]
+
+
+def test_a_card_of_format_1_is_read_as_afno(checkpoint: Path) -> None:
+    card = checkpoint / "checkpoint.json"
+    record = json.loads(card.read_text())
+    assert record["fourcast_checkpoint"] == 2
+    mixer = record["model"].pop("mixer")
+    assert mixer.pop("name") == "afno"
+    mixer["modes"]["hard_thresholding_fraction"] = 0.5
+    record |= {"fourcast_checkpoint": 1, "model": record["model"] | mixer}
     card.write_text(json.dumps(record))
-    with pytest.raises(InputError, match="_target_"):
-        load_model(checkpoint)
+    half = AFNOConfig(num_blocks=2, modes=ModesConfig(hard_thresholding_fraction=0.5))
+    assert load_card(checkpoint) == replace(CARD, model=replace(CARD.model, mixer=half))
+    load_model(checkpoint)
 
 
 def test_damaged_files_are_named(checkpoint: Path) -> None:

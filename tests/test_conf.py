@@ -1,13 +1,16 @@
 """Every file under conf/ is composed with its verb, turned into dataclasses, and built where it describes a model."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.errors import HydraException
 from tiny import composed
 
 from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory
+from fourcast.mixer_config import MIXERS, FNOConfig, ModesConfig
 from fourcast.models.build import build_model
 
 CONF = conf_directory()
@@ -27,6 +30,7 @@ MODELS = sorted(path.stem for path in CONF.glob("model/*.yaml"))
 def test_no_file_goes_untested() -> None:
     known = [CONF / "base.yaml", *(CONF / f"{verb}.yaml" for verb in SCHEMAS), *PRESETS]
     known += [CONF / f"model/{name}.yaml" for name in MODELS] + list(CONF.glob("planet/*.yaml"))
+    known += [CONF / f"mixer/{name}.yaml" for name in MIXERS]
     assert sorted(CONF.rglob("*.*")) == sorted(known)
 
 
@@ -71,6 +75,36 @@ def test_the_published_model_is_the_default() -> None:
     config = composed("train", *NEEDED["train"])
     assert isinstance(config, TrainConfig)
     assert config.model == ModelConfig()
+
+
+@pytest.mark.parametrize("preset", [[], ["+experiment/train=quickstart"]])
+@pytest.mark.parametrize("name", MIXERS)
+def test_mixers(name: str, preset: list[str]) -> None:
+    config = composed("train", *NEEDED["train"], *preset, f"mixer={name}")
+    assert isinstance(config, TrainConfig)
+    assert config.model.mixer == MIXERS[name]()
+
+
+def test_the_keys_of_a_mixer_are_its_own() -> None:
+    config = composed("train", "mixer=fno", "model.mixer.num_blocks=4", "model.mixer.modes.zonal_fraction=0.25")
+    assert isinstance(config, TrainConfig)
+    assert config.model.mixer == FNOConfig(num_blocks=4, modes=ModesConfig("lowpass", 1.0, 0.25, 0.5))
+    for wrong in (
+        ["model.mixer.num_bloks=4"],
+        ["mixer=gfnet", "model.mixer.num_blocks=4"],
+        ["mixer=long_conv", "model.mixer.modes.policy=full"],
+        ["mixer=none", "model.mixer.sparsity_threshold=0"],
+        ["model.num_blocks=4"],
+    ):
+        with pytest.raises(HydraException, match=re.escape(wrong[-1].partition("=")[0])):
+            composed("train", *wrong)
+    for wrong, key in (
+        (["mixer=fno", "model.mixer.num_blocks=many"], "model.mixer.num_blocks"),
+        (["mixer=parc", "model.mixer.meta_resolution=[8,x]"], "model.mixer.meta_resolution"),
+        (["mixer=wings"], "mixer/wings"),
+    ):
+        with pytest.raises(HydraException, match=re.escape(key)):
+            composed("train", *wrong)
 
 
 @pytest.mark.parametrize("name", ["qg3", "speedy"])

@@ -15,7 +15,6 @@ from fourcast.config import (
     ImportWeightsConfig,
     IngestConfig,
     ModelConfig,
-    ModesConfig,
     OptimConfig,
     PlanetConfig,
     TrainConfig,
@@ -27,6 +26,17 @@ from fourcast.config import (
     within,
 )
 from fourcast.errors import InputError
+from fourcast.mixer_config import (
+    MIXERS,
+    AFNOConfig,
+    FFCConfig,
+    FNOConfig,
+    GFNetConfig,
+    LongConvConfig,
+    MixerConfig,
+    ModesConfig,
+    ParCConfig,
+)
 
 
 @pytest.mark.parametrize("text", ["2026-08-10T12", "2026-08-10 12:00", "2026-08-10T12:00:00Z"])
@@ -76,9 +86,28 @@ def test_one_name_or_several() -> None:
         (lambda: DataConfig(channels=[1]), "data.channels must be a name or a list of names"),
         (lambda: DataConfig(train_end="2026"), "data.train_end must be a UTC time"),
         (lambda: DataConfig(workers=-1), "data.workers must not be negative"),
-        (lambda: ModesConfig(policy="some"), "model.modes.policy must be one of fourcastnet, full, lowpass"),
-        (lambda: ModesConfig(zonal_fraction=0), r"model.modes.zonal_fraction must lie in \(0, 1\], found 0"),
-        (lambda: ModelConfig(embed_dim=10, num_blocks=4), "must be a multiple of model.num_blocks, found 10 and 4"),
+        (lambda: ModesConfig(policy="some"), "model.mixer.modes.policy must be one of fourcastnet, full, lowpass"),
+        (lambda: ModesConfig(zonal_fraction=0), r"model.mixer.modes.zonal_fraction must lie in \(0, 1\], found 0"),
+        (
+            lambda: ModelConfig(embed_dim=10, mixer=FNOConfig(num_blocks=4)),
+            "model.embed_dim must be a multiple of model.mixer.num_blocks, found 10 and 4",
+        ),
+        (lambda: ModelConfig(embed_dim=9, mixer=ParCConfig()), "must be a multiple of 2 for mixer=parc, found 9"),
+        (
+            lambda: ModelConfig(embed_dim=24, mixer=FFCConfig()),
+            "global_ratio=0.5 of model.embed_dim=24 makes 12 global channels; .* must be a multiple of 8",
+        ),
+        (lambda: ModelConfig(embed_dim=10, mixer=FFCConfig(local_fourier_unit=False)), "5 global .* multiple of 2"),
+        (lambda: ModelConfig(embed_dim=8, mixer=FFCConfig(global_ratio=0.1)), "makes 0 global channels"),
+        (lambda: AFNOConfig(num_blocks=0), "model.mixer.num_blocks must be above 0"),
+        (lambda: AFNOConfig(sparsity_threshold=-1.0), "model.mixer.sparsity_threshold must not be negative"),
+        (lambda: FFCConfig(global_ratio=1.0), r"model.mixer.global_ratio must lie in \(0, 1\), found 1.0"),
+        (lambda: ParCConfig(meta_resolution=[8]), r"meta_resolution must be \[rows, columns\], found \[8\]"),
+        (lambda: ParCConfig(meta_resolution=[8, 0]), r"meta_resolution must be \[rows, columns\], found \[8, 0\]"),
+        (lambda: LongConvConfig(squash=-0.1), "model.mixer.squash must not be negative"),
+        (lambda: LongConvConfig(kernel_dropout=1.0), r"model.mixer.kernel_dropout must lie in \[0, 1\)"),
+        (lambda: LongConvConfig(smooth_width=4), "model.mixer.smooth_width must be 0 or odd, found 4"),
+        (lambda: GFNetConfig(name="fno"), "model.mixer.name is 'gfnet' here, found 'fno'; choose .* mixer="),
         (lambda: ModelConfig(depth=0), "model.depth must be above 0"),
         (lambda: ModelConfig(target="nudged"), "model.target must be one of direct, residual"),
         (lambda: ModelConfig(drop_rate=1.0), r"model.drop_rate must lie in \[0, 1\), found 1.0"),
@@ -110,9 +139,15 @@ def test_what_types_cannot_say_is_refused_by_key(make: Callable[[], object], mes
 
 def test_the_defaults_are_the_published_network() -> None:
     model = ModelConfig()
-    sizes = (model.patch_size, model.embed_dim, model.depth, model.num_blocks, model.mlp_ratio)
-    assert sizes == (8, 768, 12, 8, 4.0)
-    assert (model.sparsity_threshold, model.modes, model.target) == (0.01, ModesConfig(), "direct")
+    sizes = (model.patch_size, model.embed_dim, model.depth, model.mlp_ratio)
+    assert sizes == (8, 768, 12, 4.0)
+    assert model.target == "direct"
+    assert model.mixer == AFNOConfig(num_blocks=8, sparsity_threshold=0.01, modes=ModesConfig("fourcastnet"))
+
+
+def test_every_mixer_goes_by_its_own_name() -> None:
+    assert list(MIXERS) == ["afno", "fno", "gfnet", "aff", "ffc", "parc", "long_conv", "none"]
+    assert all(issubclass(config, MixerConfig) and config().name == name for name, config in MIXERS.items())
 
 
 def test_every_verb_has_a_schema_and_a_configuration() -> None:

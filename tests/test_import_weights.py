@@ -13,7 +13,8 @@ from fourcast.config import ImportWeightsConfig, ModelConfig
 from fourcast.errors import InputError
 from fourcast.forecast.rollout import load_forecaster
 from fourcast.import_weights import import_weights
-from fourcast.models.build import build_afno
+from fourcast.mixer_config import AFNOConfig
+from fourcast.models.build import build_network
 
 CHANNELS = ["t2m", "z500", "u10m"]
 
@@ -21,8 +22,8 @@ CHANNELS = ["t2m", "z500", "u10m"]
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A small network of three channels on 8×16, saved as the published ones are."""
-    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, num_blocks=2)
-    tensors = build_afno(config, (3, 3), (8, 16)).state_dict()
+    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, mixer=AFNOConfig(num_blocks=2))
+    tensors = build_network(config, (3, 3), (8, 16)).state_dict()
     path = tmp_path / "backbone.ckpt"
     torch.save({"iters": 3, "model_state": {f"module.{name}": value for name, value in tensors.items()}}, path)
     return path
@@ -80,7 +81,8 @@ def test_without_names_or_statistics_it_loads_and_says_that_it_cannot_forecast(
 
 
 def test_twenty_channels_are_the_published_ones(tmp_path: Path) -> None:
-    model = build_afno(ModelConfig(patch_size=4, embed_dim=8, depth=1, num_blocks=2), (20, 20), (8, 16))
+    config_of_20 = ModelConfig(patch_size=4, embed_dim=8, depth=1, mixer=AFNOConfig(num_blocks=2))
+    model = build_network(config_of_20, (20, 20), (8, 16))
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     channels = load_card(import_weights(config(tmp_path / "weights.pt"))).channels
     assert channels is not None

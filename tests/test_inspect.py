@@ -17,7 +17,8 @@ from fourcast.inspect import describe, inspect
 def test_a_training_run_is_its_best_checkpoint(tiny_run: Path) -> None:
     text = describe(str(tiny_run))
     assert f"checkpoint {tiny_run}/checkpoints/step_00000006: forecast model, SYNTHETIC data" in text
-    assert "AFNO: depth 1, width 16, 2 blocks, patch 4, modes fourcastnet, direct target" in text
+    assert "network: depth 1, width 16, patch 4, direct target" in text
+    assert "mixer: name=afno num_blocks=2 modes.policy=fourcastnet modes.hard_thresholding_fraction=1.0" in text
     assert "grid 8×16 (latitude 90 … -67.5, longitude 0 … 337.5), step 6 h" in text
     assert "channels in: t2m, z500" in text
     assert "statistics: yes" in text

@@ -23,6 +23,7 @@ from fourcast.data.climatology import ClimatologySums
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.store import append, create_store, finish
 from fourcast.grid import Grid
+from fourcast.mixer_config import AFNOConfig
 
 CHANNELS = ("t2m", "z500")
 GRID = Grid(90.0 - 22.5 * np.arange(8), 22.5 * np.arange(16))
@@ -30,8 +31,8 @@ TIMES = np.datetime64("2026-08-01T00", "h") + 6 * np.arange(40)
 INIT = "2026-08-05T00"
 ROOT = Path(__file__).resolve().parent.parent
 OVERRIDES = [
-    "model.patch_size=4", "model.embed_dim=16", "model.depth=1", "model.num_blocks=2", "batch_size=4", "device=cpu",
-    "tensorboard=false", "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
+    "model.patch_size=4", "model.embed_dim=16", "model.depth=1", "model.mixer.num_blocks=2", "batch_size=4",
+    "device=cpu", "tensorboard=false", "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
 ]  # fmt: skip
 """What makes a training tiny on the command line; ``train_config`` is the same as a dataclass."""
 
@@ -68,7 +69,7 @@ def write_store(
 
 
 def model_config(**changes: object) -> ModelConfig:
-    given: dict[str, object] = {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_blocks": 2}
+    given: dict[str, object] = {"patch_size": 4, "embed_dim": 16, "depth": 1, "mixer": AFNOConfig(num_blocks=2)}
     return ModelConfig(**(given | changes))  # type: ignore[arg-type]
 
 

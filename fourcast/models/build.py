@@ -2,11 +2,41 @@
 
 from torch import Tensor, nn
 
-from fourcast.config import ModelConfig, ModesConfig
+from fourcast.config import ModelConfig
 from fourcast.errors import InputError
-from fourcast.kernels.modes import Modes
-from fourcast.models.afno import AFNOFilter, AFNONet, Block
+from fourcast.mixer_config import (
+    AFFConfig,
+    AFNOConfig,
+    FFCConfig,
+    FNOConfig,
+    GFNetConfig,
+    LongConvConfig,
+    MixerConfig,
+    NoneConfig,
+    ParCConfig,
+)
+from fourcast.models.fourcastnet import Block, FourCastNet
 from fourcast.models.layers import PatchEmbed, Residual
+from fourcast.models.mixers.aff import AFF
+from fourcast.models.mixers.afno import AFNO
+from fourcast.models.mixers.ffc import FFC
+from fourcast.models.mixers.fno import FNO
+from fourcast.models.mixers.gfnet import GFNet
+from fourcast.models.mixers.long_conv import LongConv
+from fourcast.models.mixers.mixer import Mixer
+from fourcast.models.mixers.none import Identity
+from fourcast.models.mixers.parc import ParC
+
+MIXERS: dict[type[MixerConfig], type] = {
+    AFNOConfig: AFNO,
+    FNOConfig: FNO,
+    GFNetConfig: GFNet,
+    AFFConfig: AFF,
+    FFCConfig: FFC,
+    ParCConfig: ParC,
+    LongConvConfig: LongConv,
+    NoneConfig: Identity,
+}
 
 
 def build_model(
@@ -20,21 +50,20 @@ def build_model(
     step_scale_C [C] is what a residual target multiplies the network's output with; InputError where the patches
     do not tile the grid.
     """
-    network = build_afno(config, channels, grid_shape)
+    network = build_network(config, channels, grid_shape)
     if config.target == "direct":
         return network
     assert step_scale_C is not None, "a residual target needs the typical size of a step"
     return Residual(network, step_scale_C)
 
 
-def build_afno(config: ModelConfig, channels: tuple[int, int], grid_shape: tuple[int, int]) -> AFNONet:
+def build_network(config: ModelConfig, channels: tuple[int, int], grid_shape: tuple[int, int]) -> FourCastNet:
     """FourCastNet's network itself, giving what it is trained to give."""
     in_channels, out_channels = channels
     tokens = tokens_shape(grid_shape, config.patch_size)
-    modes = kept_modes(config.modes, tokens)
-    return AFNONet(
+    return FourCastNet(
         PatchEmbed(config.patch_size, in_channels, config.embed_dim),
-        [_block(config, modes, position) for position in range(config.depth)],
+        [_block(config, tokens, position) for position in range(config.depth)],
         tokens,
         out_channels,
         config.drop_rate,
@@ -51,17 +80,13 @@ def tokens_shape(grid_shape: tuple[int, int], patch_size: int) -> tuple[int, int
     return h // patch_size, w // patch_size
 
 
-def kept_modes(config: ModesConfig, tokens: tuple[int, int]) -> Modes:
-    """The kernels' rule of a configuration; InputError where it contradicts itself or keeps no mode of the tokens."""
-    try:
-        modes = Modes(**vars(config))
-        modes.keep(*tokens)
-    except ValueError as error:
-        raise InputError(f"model.{error}") from error
-    return modes
+def build_mixer(config: MixerConfig, dim: int, tokens: tuple[int, int]) -> Mixer:
+    """The mixer of ``config`` for H×W tokens of ``dim`` channels; InputError where it does not suit them."""
+    mixer: Mixer = MIXERS[type(config)](config, dim, tokens)
+    return mixer
 
 
-def _block(config: ModelConfig, modes: Modes, position: int) -> Block:
-    mixer = AFNOFilter(config.embed_dim, config.num_blocks, config.sparsity_threshold, modes)
+def _block(config: ModelConfig, tokens: tuple[int, int], position: int) -> Block:
+    mixer = build_mixer(config.mixer, config.embed_dim, tokens)
     rate = config.drop_path_rate * position / max(config.depth - 1, 1)
     return Block(config.embed_dim, mixer, config.mlp_ratio, config.drop_rate, rate)

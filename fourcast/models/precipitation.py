@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourcast.models.afno import AFNONet
+from fourcast.models.fourcastnet import FourCastNet
 
 
 class PrecipitationNet(nn.Module):
-    """log(1 + tp / ε) of the next six hours from a normalised state: AFNO, a periodic 3×3 convolution, ReLU."""
+    """log(1 + tp / ε) of the next six hours from a normalised state: the network, a periodic 3×3 convolution, ReLU."""
 
-    def __init__(self, backbone: AFNONet) -> None:
+    def __init__(self, backbone: FourCastNet) -> None:
         super().__init__()
         self.backbone = backbone
         self.conv = nn.Conv2d(1, 1, kernel_size=3)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fourcast.config import ModelConfig, ModesConfig
+from fourcast.config import ModelConfig
 from fourcast.errors import InputError
+from fourcast.mixer_config import AFNOConfig, ModesConfig
 
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 NEEDED = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.filter.w1": 4, "blocks.0.mlp.fc1.weight": 2,
@@ -92,9 +93,8 @@ def _architecture(tensors: dict[str, Tensor], prefix: str, hard_thresholding_fra
         patch_size=patch,
         embed_dim=dim,
         depth=1 + max(int(match[1]) for match in found if match),
-        num_blocks=blocks,
         mlp_ratio=tensors[f"{prefix}blocks.0.mlp.fc1.weight"].shape[0] / dim,
-        modes=ModesConfig(hard_thresholding_fraction=hard_thresholding_fraction),
+        mixer=AFNOConfig(num_blocks=blocks, modes=ModesConfig(hard_thresholding_fraction=hard_thresholding_fraction)),
     )
 
 

@@ -7,13 +7,17 @@ from torch import nn
 
 from fourcast.config import OptimConfig
 
+UNDECAYED = {"pos_embed", "b1", "b2", "kernel"}
+"""Names of parameters of several dimensions that are no matrices: position embeddings, biases, and the long
+convolution's kernel, which its squash already draws to zero."""
+
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, not on norms, biases and the position embedding."""
+    """AdamW; weight decay on what multiplies channels or modes, not on norms, biases and ``UNDECAYED``."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        matrix = parameter.ndim > 1 and not name.endswith(("pos_embed", ".b1", ".b2"))
+        matrix = parameter.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED
         (decayed if matrix else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)

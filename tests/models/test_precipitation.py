@@ -3,14 +3,15 @@
 import torch
 
 from fourcast.config import ModelConfig
-from fourcast.models.build import build_afno
+from fourcast.mixer_config import AFNOConfig
+from fourcast.models.build import build_network
 from fourcast.models.precipitation import PrecipitationNet
 
 
 def build() -> PrecipitationNet:
     torch.manual_seed(0)
-    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, num_blocks=2)
-    model = PrecipitationNet(build_afno(config, (3, 1), (8, 16))).eval()
+    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, mixer=AFNOConfig(num_blocks=2))
+    model = PrecipitationNet(build_network(config, (3, 1), (8, 16))).eval()
     torch.nn.init.zeros_(model.backbone.pos_embed)
     return model
 

@@ -8,15 +8,16 @@ from torch import Tensor
 
 from fourcast.config import ModelConfig
 from fourcast.errors import InputError
-from fourcast.models.build import build_afno
+from fourcast.mixer_config import AFNOConfig
+from fourcast.models.build import build_network
 from fourcast.models.precipitation import PrecipitationNet
 from fourcast.models.pretrained import interpret
 
-CONFIG = ModelConfig(patch_size=2, embed_dim=12, depth=3, num_blocks=3, mlp_ratio=2.5)
+CONFIG = ModelConfig(patch_size=2, embed_dim=12, depth=3, mixer=AFNOConfig(num_blocks=3), mlp_ratio=2.5)
 
 
 def weights() -> dict[str, Tensor]:
-    return dict(build_afno(CONFIG, (3, 2), (8, 16)).state_dict())
+    return dict(build_network(CONFIG, (3, 2), (8, 16)).state_dict())
 
 
 def test_the_architecture_is_read_from_shapes() -> None:
@@ -38,19 +39,20 @@ def test_wrappers_are_undone(key: str | None, prefix: str) -> None:
 def test_a_missing_last_norm_is_supplied() -> None:
     tensors = {name: value for name, value in weights().items() if not name.startswith("norm.")}
     found = interpret(tensors, None, 1.0)
-    build_afno(found.model, (3, 2), found.grid_shape).load_state_dict(found.tensors)
+    build_network(found.model, (3, 2), found.grid_shape).load_state_dict(found.tensors)
 
 
 def test_precipitation_is_told_by_its_convolution() -> None:
-    model = PrecipitationNet(build_afno(CONFIG, (3, 1), (8, 16)))
+    model = PrecipitationNet(build_network(CONFIG, (3, 1), (8, 16)))
     found = interpret(dict(model.state_dict()), None, 0.5)
     assert (found.kind, found.out_channels, found.grid_shape) == ("precipitation", 1, (8, 16))
-    assert found.model.modes.hard_thresholding_fraction == 0.5
+    assert isinstance(found.model.mixer, AFNOConfig)
+    assert found.model.mixer.modes.hard_thresholding_fraction == 0.5
     model.load_state_dict(found.tensors)
 
 
 def test_grids_other_than_one_to_two_are_named_by_the_user() -> None:
-    tensors = dict(build_afno(CONFIG, (3, 2), (8, 12)).state_dict())
+    tensors = dict(build_network(CONFIG, (3, 2), (8, 12)).state_dict())
     with pytest.raises(InputError, match=r"24 tokens are no grid of shape 1:2; pass image_size="):
         interpret(tensors, None, 1.0)
     assert interpret(tensors, [8, 12], 1.0).grid_shape == (8, 12)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from fourcast.config import ModelConfig, ModesConfig
+from fourcast.config import ModelConfig
 from fourcast.errors import InputError
-from fourcast.models.afno import AFNONet
-from fourcast.models.build import build_afno, build_model
+from fourcast.mixer_config import AFNOConfig, ModesConfig
+from fourcast.models.build import build_model, build_network
+from fourcast.models.fourcastnet import FourCastNet
 
 BLOCK_NAMES = (
     "norm1.weight", "norm1.bias", "filter.w1", "filter.b1", "filter.w2", "filter.b2", "norm2.weight", "norm2.bias",
@@ -18,16 +19,16 @@ BLOCK_NAMES = (
 )  # fmt: skip
 
 
-def small(channels: tuple[int, int] = (2, 2), shape: tuple[int, int] = (8, 16), **changes: object) -> AFNONet:
+def small(channels: tuple[int, int] = (2, 2), shape: tuple[int, int] = (8, 16), **changes: object) -> FourCastNet:
     torch.manual_seed(1)
-    given: dict[str, object] = {"patch_size": 2, "embed_dim": 8, "depth": 2, "num_blocks": 2}
-    return build_afno(ModelConfig(**(given | changes)), channels, shape).eval()  # type: ignore[arg-type]
+    given: dict[str, object] = {"patch_size": 2, "embed_dim": 8, "depth": 2, "mixer": AFNOConfig(num_blocks=2)}
+    return build_network(ModelConfig(**(given | changes)), channels, shape).eval()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(20, 74_690_304), (26, 75_280_128)])
 def test_published_sizes(channels: int, parameters: int) -> None:
     with torch.device("meta"):
-        model = build_afno(ModelConfig(), (channels, channels), (720, 1440))
+        model = build_network(ModelConfig(), (channels, channels), (720, 1440))
     assert sum(p.numel() for p in model.parameters()) == parameters
     # The published count includes the last norm, which is never called.
     assert sum(t.numel() for t in model.state_dict().values()) == parameters + 2 * 768
@@ -35,7 +36,7 @@ def test_published_sizes(channels: int, parameters: int) -> None:
 
 def test_published_names_and_shapes() -> None:
     with torch.device("meta"):
-        tensors = build_afno(ModelConfig(), (20, 20), (720, 1440)).state_dict()
+        tensors = build_network(ModelConfig(), (20, 20), (720, 1440)).state_dict()
     blocks = {f"blocks.{i}.{name}" for i in range(12) for name in BLOCK_NAMES}
     embedding = {"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
     assert set(tensors) == blocks | embedding | {"norm.weight", "norm.bias", "head.weight"}
@@ -70,8 +71,8 @@ def published_filter(y_BHWD: Tensor, p: dict[str, Tensor], fraction: float) -> T
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 @pytest.mark.parametrize("shape", [(8, 16), (10, 12)])
 def test_the_whole_network_is_the_published_formula(fraction: float, shape: tuple[int, int]) -> None:
-    modes = ModesConfig(hard_thresholding_fraction=fraction)
-    model = small(shape=(2 * shape[0], 2 * shape[1]), modes=modes).double()
+    mixer = AFNOConfig(num_blocks=2, modes=ModesConfig(hard_thresholding_fraction=fraction))
+    model = small(shape=(2 * shape[0], 2 * shape[1]), mixer=mixer).double()
     for name, parameter in model.named_parameters():
         if ".filter." in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -135,14 +136,14 @@ def test_hidden_width_is_recovered_from_its_ratio() -> None:
 def test_what_cannot_be_built_is_named() -> None:
     with pytest.raises(InputError, match=r"model.patch_size=3 does not divide the 8×16 grid"):
         small(patch_size=3)
-    with pytest.raises(InputError, match=r"model.modes.hard_thresholding_fraction=0.1 keeps no mode"):
-        small(modes=ModesConfig(hard_thresholding_fraction=0.1))
-    with pytest.raises(InputError, match=r"model.modes.zonal_fraction belongs to policy 'lowpass'"):
-        small(modes=ModesConfig(zonal_fraction=0.5))
+    with pytest.raises(InputError, match=r"model.mixer.modes.hard_thresholding_fraction=0.1 keeps no mode"):
+        small(mixer=AFNOConfig(num_blocks=2, modes=ModesConfig(hard_thresholding_fraction=0.1)))
+    with pytest.raises(InputError, match=r"model.mixer.modes.zonal_fraction belongs to policy 'lowpass'"):
+        small(mixer=AFNOConfig(num_blocks=2, modes=ModesConfig(zonal_fraction=0.5)))
 
 
 def test_a_residual_target_is_added_to_the_state() -> None:
-    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, num_blocks=2, target="residual")
+    config = ModelConfig(patch_size=2, embed_dim=8, depth=1, mixer=AFNOConfig(num_blocks=2), target="residual")
     model = build_model(config, (2, 2), (8, 16), torch.tensor([0.5, 0.0])).eval()
     x = torch.randn(1, 2, 8, 16)
     y = model(x)

@@ -1,46 +1,21 @@
-"""FourCastNet's network: a vision transformer whose token mixing is AFNO (Pathak et al. 2022; Guibas et al. 2022).
+"""FourCastNet's network: a vision transformer around a token mixer, AFNO as published (Pathak et al. 2022).
 
-Parameter names and mathematics are those of the published weights, so that these load unchanged.
+Parameter names and, with AFNO, mathematics are those of the published weights, so that these load unchanged.
 """
 
 import torch
 from torch import Tensor, nn
 
-from fourcast.kernels.modes import Modes
-from fourcast.kernels.spectral import spectral_mixing
 from fourcast.models.layers import MLP, PatchEmbed, drop_path, unpatchify
+from fourcast.models.mixers.mixer import Mixer
 
 LAYER_NORM_EPS = 1e-6
-
-
-class AFNOFilter(nn.Module):
-    """Adaptive Fourier neural operator: a block-diagonal complex MLP applied to every kept Fourier mode.
-
-    w1, w2: [2, K, block, block]; b1, b2: [2, K, block]; index 0 real, 1 imaginary. Weights are shared by all modes.
-    """
-
-    def __init__(self, dim: int, blocks: int, sparsity_threshold: float, modes: Modes) -> None:
-        super().__init__()
-        block = dim // blocks
-        self.sparsity_threshold = sparsity_threshold
-        self.modes = modes
-        self.w1 = nn.Parameter(0.02 * torch.randn(2, blocks, block, block))
-        self.b1 = nn.Parameter(0.02 * torch.randn(2, blocks, block))
-        self.w2 = nn.Parameter(0.02 * torch.randn(2, blocks, block, block))
-        self.b2 = nn.Parameter(0.02 * torch.randn(2, blocks, block))
-
-    def forward(self, x_BHWD: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """y = norm(x); x + y + filtered(y), the published double skip."""
-        return spectral_mixing(
-            x_BHWD, norm.weight, norm.bias, self.w1, self.b1, self.w2, self.b2,
-            modes=self.modes, eps=norm.eps, sparsity_threshold=self.sparsity_threshold,
-        )  # fmt: skip
 
 
 class Block(nn.Module):
     """Token mixing, then an MLP on every token, each after a LayerNorm and with a skip connection."""
 
-    def __init__(self, dim: int, mixer: AFNOFilter, mlp_ratio: float, drop_rate: float, drop_path_rate: float) -> None:
+    def __init__(self, dim: int, mixer: Mixer, mlp_ratio: float, drop_rate: float, drop_path_rate: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.filter = mixer
@@ -50,7 +25,7 @@ class Block(nn.Module):
 
     def forward(self, x_BHWD: Tensor) -> Tensor:
         """[B, H, W, D] → [B, H, W, D]."""
-        x = self.filter(x_BHWD, self.norm1)
+        x = self.filter.residual(x_BHWD, self.norm1)
         return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
 
 
@@ -63,7 +38,7 @@ class UncalledNorm(nn.Module):
         self.register_buffer("bias", torch.zeros(dim))
 
 
-class AFNONet(nn.Module):
+class FourCastNet(nn.Module):
     """Fields in, fields out: patch embedding, blocks, linear head. [B, C, H, W] → [B, C_out, H, W]."""
 
     def __init__(
