@@ -10,6 +10,7 @@ from fourcast.errors import InputError
 
 VERBS = {
     "simulate": ("fourcast.data.simulate", "simulate", "run a simulated planet into a netCDF file"),
+    "fetch": ("fourcast.data.fetch", "fetch", "download ERA5 from the Climate Data Store"),
     "ingest": ("fourcast.data.ingest", "ingest", "turn analyses (netCDF, GRIB, zarr) into a training store"),
     "inspect": ("fourcast.inspect", "inspect", "say what a file, store, checkpoint or forecast run holds"),
     "train": ("fourcast.train.loop", "train", "train a model; under torchrun on many devices"),

@@ -49,14 +49,65 @@ class SimulateConfig:
 
 
 @dataclass
+class FetchConfig:
+    """``fourcast fetch``: download ERA5 from the Climate Data Store, a file for each month and stream.
+
+    channels: names or a published set. start, end: first and last day, inclusive; the time to the hour is not needed.
+    step_hours: between analyses. grid: degrees to which the Climate Data Store interpolates; null: its own 0.25.
+    area: [north, west, south, east] in degrees; null: the globe. static: orography and land–sea mask, too. parallel:
+    requests that wait in its queue together. attempts: how often a request is tried. replace_preliminary: ask again
+    for files that hold preliminary ERA5, which final ERA5 replaces after two to three months.
+    """
+
+    channels: Any = MISSING
+    start: str = MISSING
+    end: str = MISSING
+    output: str = "data/era5"
+    step_hours: int = 6
+    grid: float | None = None
+    area: list[float] | None = None
+    static: bool = True
+    parallel: int = 2
+    attempts: int = 8
+    replace_preliminary: bool = False
+
+    def __post_init__(self) -> None:
+        self.channels = as_list("channels", self.channels)
+        for key in ("step_hours", "parallel", "attempts"):
+            positive(key, getattr(self, key))
+        if 24 % self.step_hours:
+            raise InputError(f"step_hours must divide 24, found {self.step_hours}")
+        if self.grid is not None:
+            positive("grid", self.grid)
+        if self.area is not None:
+            _check_area(self.area)
+        if MISSING not in (self.start, self.end):
+            check_period("", self.start, self.end)
+
+
+def _check_area(area: list[float]) -> None:
+    """Raise InputError unless ``area`` is [north, west, south, east] with north above south."""
+    if len(area) != 4 or not 90 >= area[0] > area[2] >= -90:
+        raise InputError(f"area must be [north, west, south, east] in degrees, found {area}")
+
+
+@dataclass
 class IngestConfig:
     """``fourcast ingest``: read analyses in the forms people have, write a training store.
 
     source: file, folder, glob or zarr, or several. channels: names, a published set, or null for all the source
     holds. start, end: first and last time, inclusive. statistics_start, statistics_end: the period from which
     statistics and climatology come; keep it apart from the dates to verify on. number, forecast_step: which
-    ensemble member and which step in hours to take where a source holds several. region: accept a source that
-    does not cover the globe. south_pole: "drop" its row where the grid is odd, or "keep" it.
+    ensemble member and which step in hours to take where a source holds several. hdf5_channels: names of the
+    channels of FourCastNet HDF5 files where they are not the published ones. storage_options: of the fsspec
+    filesystem of a URL; null: anonymous. region: accept a source that does not cover the globe. grid: regrid to
+    this preset, or to rows x columns as in 721x1440, by the method ``regrid``. south_pole: without grid, "drop"
+    its row where their number is odd, or "keep" it. allow: faults to accept, each by its kind or for one channel as
+    in t850:missing.
+
+    workers: processes on this machine (null: one for each core), as many as fit into memory_gb together. part: "k/N",
+    the k-th share of N where several machines share the work, as in a Slurm array. dask: the address of a scheduler.
+    part_times: how many times, in whole shards, are done and recorded at once (null: about two gigabytes).
     """
 
     source: Any = MISSING
@@ -70,54 +121,114 @@ class IngestConfig:
     climatology_harmonics: int = 2
     number: int | None = None
     forecast_step: int | None = None
+    hdf5_channels: Any = None
+    storage_options: dict[str, Any] | None = None
     region: bool = False
+    grid: str | None = None
+    regrid: str = "conservative"
     south_pole: str = "drop"
-    allow_preliminary: bool = False
-    allow_missing_values: bool = False
+    allow: Any = None
     shard_times: int = 8
+    part_times: int | None = None
+    memory_gb: float = 8.0
+    workers: int | None = None
+    part: str | None = None
+    dask: str | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        self.source = as_list("source", self.source)
-        self.channels = as_list("channels", self.channels)
+        for key in ("source", "channels", "hdf5_channels", "allow"):
+            setattr(self, key, as_list(key, getattr(self, key)))
         one_of("south_pole", self.south_pole, ("drop", "keep"))
+        one_of("regrid", self.regrid, ("conservative", "bilinear"))
         positive("step_hours", self.step_hours)
         positive("shard_times", self.shard_times)
+        positive("memory_gb", self.memory_gb)
+        positive("workers", 1 if self.workers is None else self.workers)
         not_negative("climatology_harmonics", self.climatology_harmonics)
         check_period("", self.start, self.end)
         check_period("statistics_", self.statistics_start, self.statistics_end)
+        if self.part_times is not None and (self.part_times < 1 or self.part_times % self.shard_times):
+            raise InputError(
+                f"part_times must be a multiple of shard_times={self.shard_times}, found {self.part_times}"
+            )
+        if self.part is not None:
+            parse_share("part", self.part)
+        if self.overwrite and self.part is not None:
+            raise InputError("overwrite=true with part=… would delete what other shares did; remove the store first")
 
 
 @dataclass
 class InspectConfig:
-    """``fourcast inspect``: say what a source, store, checkpoint or forecast run holds."""
+    """``fourcast inspect``: say what a source, store, checkpoint or forecast run holds.
+
+    Of a store: plot draws a map of every channel into this folder; checksums compares its shards with what was written.
+    """
 
     path: str = MISSING
+    plot: str | None = None
+    checksums: bool = False
+
+
+Period = tuple[str | None, str | None]
+"""First and last time, inclusive; None: from the first, or to the last."""
 
 
 @dataclass
 class DataConfig:
-    """What a training reads: the store, the channels (null: all of it), and the periods.
+    """What a training reads: the stores, the channels (null: all of the first), and the periods.
 
-    Without a validation period, the last tenth of the training period is held out. It ends before any date meant for
-    verification. memory_gb: a store up to this size is held
-    in memory. workers: loader processes for larger ones.
+    store: one, or a list of stores of the same kind that continue each other; the first one's statistics normalise.
+    stride: steps of the store from one state to the next. train_start, train_end: one period, or a list of starts and
+    a list of ends; likewise for validation. Without a validation period, the last tenth of the training period is
+    held out; end it before any date meant for verification.
+
+    memory_gb: stores up to this size are held in memory. Larger ones are read ahead by workers (0: none), which are
+    threads or processes as loader says; prefetch: how many batches ahead.
     """
 
-    store: str = STORE
+    store: Any = STORE
     channels: Any = None
-    train_start: str | None = None
-    train_end: str | None = None
-    validation_start: str | None = None
-    validation_end: str | None = None
+    stride: int = 1
+    train_start: Any = None
+    train_end: Any = None
+    validation_start: Any = None
+    validation_end: Any = None
     memory_gb: float = 4.0
-    workers: int = 0
+    loader: str = "threads"
+    workers: int = 4
+    prefetch: int = 2
 
     def __post_init__(self) -> None:
+        self.store = as_list("data.store", self.store)
         self.channels = as_list("data.channels", self.channels)
-        check_period("data.train_", self.train_start, self.train_end)
-        check_period("data.validation_", self.validation_start, self.validation_end)
+        one_of("data.loader", self.loader, ("threads", "processes"))
+        positive("data.stride", self.stride)
+        positive("data.prefetch", self.prefetch)
         not_negative("data.workers", self.workers)
+        self.train_periods, self.validation_periods  # noqa: B018  each is checked as it is read
+
+    @property
+    def train_periods(self) -> list[Period]:
+        """The periods to train on."""
+        return _periods("data.train_", self.train_start, self.train_end)
+
+    @property
+    def validation_periods(self) -> list[Period] | None:
+        """The periods to validate on; None where the configuration names none."""
+        if self.validation_start is None and self.validation_end is None:
+            return None
+        return _periods("data.validation_", self.validation_start, self.validation_end)
+
+
+def _periods(prefix: str, start: Any, end: Any) -> list[Period]:
+    """Periods from one start and end, or from lists of them; InputError where they do not pair or end too early."""
+    starts, ends = (list(value) if isinstance(value, list) else [value] for value in (start, end))
+    if len(starts) != len(ends):
+        raise InputError(f"{prefix}start names {len(starts)} periods and {prefix}end {len(ends)}; give each both")
+    for pair in zip(starts, ends, strict=True):
+        check_period(prefix, *pair)
+    return list(zip(starts, ends, strict=True))
 
 
 @dataclass
@@ -300,6 +411,7 @@ class ImportWeightsConfig:
 
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
+    "fetch": FetchConfig,
     "ingest": IngestConfig,
     "inspect": InspectConfig,
     "train": TrainConfig,
@@ -353,6 +465,14 @@ def parse_time(key: str, text: Any) -> np.datetime64:
     if np.isnat(time) or hour != time:
         raise InputError(f"{key} must be a UTC time to the hour such as 2026-08-10T12, found {text!r}")
     return hour
+
+
+def parse_share(key: str, text: str) -> tuple[int, int]:
+    """``"2/8"`` → (1, 8): the place of a share, from 0, and the number of shares."""
+    place, _, count = text.partition("/")
+    if not (place.isdigit() and count.isdigit() and 1 <= int(place) <= int(count)):
+        raise InputError(f"{key} must be a share such as 2/8, from 1/8 to 8/8, found {text!r}")
+    return int(place) - 1, int(count)
 
 
 def check_period(prefix: str, start: str | None, end: str | None) -> None:

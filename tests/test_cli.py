@@ -41,7 +41,7 @@ def test_help_names_every_verb(fourcast) -> None:
 def test_an_unknown_verb_names_the_known_ones(fourcast) -> None:
     status, out, err = fourcast("predict", "x=1")
     assert (status, out) == (2, "")
-    assert err.startswith("fourcast: no verb 'predict'; expected one of simulate, ingest, inspect, train, forecast")
+    assert err.startswith("fourcast: no verb 'predict'; expected one of simulate, fetch, ingest, inspect, train")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fourcast.models.build import build_model
 
 CONF = conf_directory()
 NEEDED = {
+    "fetch": ["channels=t2m", "start=2026-08-01", "end=2026-08-02"],
     "simulate": [],
     "ingest": ["source=a.nc", "output=b"],
     "inspect": ["path=a"],
@@ -31,6 +32,7 @@ def test_no_file_goes_untested() -> None:
     known = [CONF / "base.yaml", *(CONF / f"{verb}.yaml" for verb in SCHEMAS), *PRESETS]
     known += [CONF / f"model/{name}.yaml" for name in MODELS] + list(CONF.glob("planet/*.yaml"))
     known += [CONF / f"mixer/{name}.yaml" for name in MIXERS]
+    known += list(CONF.glob("channel_set/*.yaml"))  # tests/data/test_channel_sets.py
     assert sorted(CONF.rglob("*.*")) == sorted(known)
 
 
@@ -54,7 +56,7 @@ def test_presets_of_one_name_hand_over_to_each_other(name: str) -> None:
 
     ingest = preset("ingest", "source=a.nc")
     train, forecast, verify = preset("train"), preset("forecast"), preset("verify")
-    assert train.data.store == forecast.store == verify.store == ingest.output
+    assert [forecast.store] == [verify.store] == train.data.store == [ingest.output]
     assert (forecast.checkpoint, verify.forecast) == (train.output, forecast.output)
     assert ingest.statistics_end == train.data.train_end < train.data.validation_start
     assert train.data.validation_end < forecast.init_start

@@ -82,10 +82,11 @@ def axes_of(dataset: xr.Dataset) -> list[Axes]:
     latitude, longitude = (_horizontal(dataset, names) for names in (LATITUDES, LONGITUDES))
     rows, columns, grid = _orient(dataset[latitude].values, dataset[longitude].values)
     time, times = _times(dataset)
-    expver = _expver(dataset, len(times))
+    expver = _expver(dataset, times)
     order = np.argsort(times, kind="stable")
+    order = order[_filled(dataset, times)[order]]
     first = np.searchsorted(times[order], times[order])
-    rank = np.arange(len(times)) - first
+    rank = np.arange(len(order)) - first
     axes = []
     for repeat in range(int(rank.max(initial=0)) + 1):
         kept = order[rank == repeat]
@@ -109,10 +110,19 @@ def _horizontal(dataset: xr.Dataset, names: tuple[str, ...]) -> str:
 def _orient(latitude: NDArray, longitude: NDArray) -> tuple[Positions, Positions, Grid]:
     """Positions of the rows north to south and the columns 0 to 360, a repeated meridian left out."""
     rows = np.argsort(-latitude, kind="stable")
+    _refuse_missing_rows(latitude[rows])
     east = np.mod(longitude.astype(np.float64), 360.0)
     east[east > 360.0 - 1e-5] = 0.0
     _, columns = np.unique(np.round(east, 5), return_index=True)
     return rows, columns, Grid(latitude[rows].astype(np.float64), east[columns])
+
+
+def _refuse_missing_rows(latitude: NDArray) -> None:
+    """Raise InputError where falling latitudes have a gap; those of a Gaussian grid are nearly even."""
+    steps = -np.diff(latitude)
+    if len(steps) > 2 and steps.min() > 0 and steps.max() > 1.5 * np.median(steps):
+        gap = int(steps.argmax())
+        raise InputError(f"lacks rows between latitude {latitude[gap]:g} and {latitude[gap + 1]:g}; fetch it again")
 
 
 def _times(dataset: xr.Dataset) -> tuple[str | None, Times]:
@@ -142,11 +152,31 @@ def _refuse_monthly(times: Times, streams: set[str]) -> None:
         raise InputError("holds monthly means, expected analyses")
 
 
-def _expver(dataset: xr.Dataset, count: int) -> NDArray[np.str_] | None:
+def _stated(dataset: xr.Dataset, key: str) -> np.datetime64 | None:
+    """A day that ARCO-ERA5 states as an attribute: its time axis is longer than what has been filled."""
+    return np.datetime64(str(dataset.attrs[key])[:10], "D") if key in dataset.attrs else None
+
+
+def _filled(dataset: xr.Dataset, times: Times) -> NDArray[np.bool_]:
+    """Which times hold data where the dataset states the days from and until which they do."""
+    first, last = _stated(dataset, "valid_time_start"), _stated(dataset, "valid_time_stop_era5t")
+    last = _stated(dataset, "valid_time_stop") if last is None else last
+    filled = np.ones(len(times), dtype=bool)
+    if first is not None:
+        filled &= times >= first
+    if last is not None:
+        filled &= times < last + 1
+    return filled
+
+
+def _expver(dataset: xr.Dataset, times: Times) -> NDArray[np.str_] | None:
     if "expver" in dataset.variables and "expver" not in dataset.dims:
-        return np.broadcast_to(expver_names(dataset["expver"].values), count)
+        return np.broadcast_to(expver_names(dataset["expver"].values), len(times))
+    final = _stated(dataset, "valid_time_stop")
+    if final is not None:
+        return np.where(times < final + 1, "0001", "0005")
     stated = {str(v.attrs["GRIB_expver"]) for v in dataset.data_vars.values() if "GRIB_expver" in v.attrs}
-    return np.full(count, expver_names(np.array(stated.pop()))) if len(stated) == 1 else None
+    return np.full(len(times), expver_names(np.array(stated.pop()))) if len(stated) == 1 else None
 
 
 def expver_names(values: NDArray) -> NDArray[np.str_]:

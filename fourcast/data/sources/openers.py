@@ -1,24 +1,53 @@
-"""Opening what people have: netCDF, GRIB, zarr, the Climate Data Store's ZIP, folders and globs, as lazy datasets."""
+"""Opening what people have as lazy datasets: netCDF, HDF5, GRIB, zarr, the Climate Data Store's ZIP, folders."""
 
 import glob
 import struct
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from fourcast.data.sources.classic import expected_bytes
+from fourcast.data.sources.failures import READ_ERRORS, read_errors
+from fourcast.data.sources.grib import open_grib
+from fourcast.data.sources.published import is_nameless, name_fields
 from fourcast.errors import InputError
 
-SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2", ".zip", ".zarr")
+FILE_SUFFIXES = (
+    ".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf5",
+    ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2",
+)  # fmt: skip
+SUFFIXES = (*FILE_SUFFIXES, ".zip", ".zarr")
 MAGIC = {b"CDF": "netCDF", b"\x89HDF": "netCDF", b"GRIB": "GRIB", b"PK\x03\x04": "ZIP"}
-GRIB_KEYS = ["expver", "stream"]
-READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, EOFError, AttributeError, TypeError)
-"""What netCDF4, zarr, cfgrib and xarray raise at files that they cannot read."""
+ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "gcs": {"token": "anon"}, "s3": {"anon": True}}
+"""Options of fsspec's filesystems, by the scheme of a URL, that read public data without credentials."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read what a source alone does not say.
+
+    hdf5_channels: names of the channels of FourCastNet HDF5 files, in order, where they are not the published ones.
+    storage_options: of the fsspec filesystem of a URL; None: anonymous. allow: doubtful things to accept, each by its
+    kind ("bolton", "packing"), or for one variable alone ("r:bolton").
+    """
+
+    hdf5_channels: tuple[str, ...] | None = None
+    storage_options: Mapping[str, Any] | None = None
+    allow: tuple[str, ...] = ()
+
+    def allows(self, kind: str, variable: str) -> bool:
+        """Whether a doubtful thing about a variable is accepted."""
+        return kind in self.allow or f"{variable}:{kind}" in self.allow
+
+
+NO_OPTIONS = SourceOptions()
 
 
 def list_sources(paths: Iterable[str]) -> list[str]:
@@ -36,11 +65,14 @@ def list_sources(paths: Iterable[str]) -> list[str]:
 
 
 def _data_files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(f"there is no source at {path}; expected a file, a folder, a glob or a zarr")
-    if not path.is_dir() or is_zarr(path):
-        return [path]
-    files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+    try:
+        if not path.exists():
+            raise InputError(f"there is no source at {path}; expected a file, a folder, a glob or a zarr")
+        if not path.is_dir() or is_zarr(path):
+            return [path]
+        files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{path} cannot be listed ({error}); allow reading it, or name its files") from error
     if not files:
         raise InputError(f"{path} holds no data file; expected names that end in {', '.join(SUFFIXES)}")
     return files
@@ -51,35 +83,44 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in (".zgroup", ".zmetadata", "zarr.json"))
 
 
-def open_datasets(path: str, resources: ExitStack) -> list[xr.Dataset]:
+def open_datasets(path: str, resources: ExitStack, options: SourceOptions = NO_OPTIONS) -> list[xr.Dataset]:
     """Open one file, zarr or URL lazily; ``resources`` closes what was opened and removes what was unpacked.
 
     A GRIB file gives a dataset for each hypercube in it, a ZIP at least one for each file in it.
     Raises InputError where the content is unknown, truncated, or cannot be read.
     """
     if "://" in path or is_zarr(Path(path)):
-        return [resources.enter_context(_open_zarr(path))]
+        return [resources.enter_context(_open_zarr(path, options.storage_options))]
     kind = sniff(Path(path))
     if kind == "ZIP":
-        return [d for member in _unpack(Path(path), resources) for d in open_datasets(str(member), resources)]
+        members = _unpack(Path(path), resources)
+        return [dataset for member in members for dataset in open_datasets(str(member), resources, options)]
     if kind == "GRIB":
-        return _open_grib(path, resources)
-    _refuse_truncated_classic(Path(path))
+        return open_grib(path, resources)
+    dataset = resources.enter_context(_open_netcdf(Path(path)))
+    return [name_fields(dataset, Path(path), options.hdf5_channels) if is_nameless(dataset) else dataset]
+
+
+def _open_netcdf(path: Path) -> xr.Dataset:
+    """Open netCDF of any format, or HDF5, lazily."""
+    _refuse_truncated_classic(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            dataset = xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=True)
+            return xr.open_dataset(path, engine="netcdf4", cache=False, decode_timedelta=True)
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read as netCDF ({error}); it may be truncated: fetch it again") from error
-    return [resources.enter_context(dataset)]
 
 
 def sniff(path: Path) -> str:
     """What a file is by its first bytes, whatever its name says; InputError where it is no data file."""
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a zarr; expected netCDF, GRIB, ZIP or zarr")
-    with path.open("rb") as handle:
-        head = handle.read(16)
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(16)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}); allow reading it") from error
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -91,38 +132,12 @@ def _unpack(path: Path, resources: ExitStack) -> list[Path]:
     folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="fourcast-")))
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if Path(info.filename).suffix in SUFFIXES[:-2]]
+            names = [info.filename for info in archive.infolist() if Path(info.filename).suffix in FILE_SUFFIXES]
             if not names:
                 raise InputError(f"{path} is a ZIP without netCDF or GRIB: it holds {', '.join(archive.namelist())}")
             return [Path(archive.extract(name, folder)) for name in names]
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path} is a broken ZIP ({error}); fetch it again") from error
-
-
-def _open_grib(path: str, resources: ExitStack) -> list[xr.Dataset]:
-    """Open every hypercube of a GRIB file; its index, which each of them needs, lies in a temporary folder."""
-    try:
-        import cfgrib
-    except ImportError as error:
-        raise InputError(f"{path} is GRIB, for which cfgrib is missing: pip install 'fourcast[grib]'") from error
-    _refuse_truncated_grib(Path(path))
-    folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="fourcast-"))
-    options = {"indexpath": f"{folder}/{{short_hash}}.idx", "read_keys": GRIB_KEYS}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return cfgrib.open_datasets(path, backend_kwargs=options, cache=False, decode_timedelta=True)
-    except (*READ_ERRORS, cfgrib.DatasetBuildError) as error:
-        raise InputError(f"{path} cannot be read as GRIB ({error!r}); it may be damaged: fetch it again") from error
-
-
-def _refuse_truncated_grib(path: Path) -> None:
-    """A GRIB message ends with 7777; without this look, readers drop an incomplete last message silently."""
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - 8192))
-        tail = handle.read().rstrip(b"\0\n\r ")
-    if not tail.endswith(b"7777"):
-        raise InputError(f"{path} is a truncated GRIB file: it does not end with 7777; fetch it again")
 
 
 def _refuse_truncated_classic(path: Path) -> None:
@@ -138,13 +153,17 @@ def _refuse_truncated_classic(path: Path) -> None:
         raise InputError(f"{path} is truncated: expected {expected} bytes, found {found}; fetch it again")
 
 
-def _open_zarr(path: str) -> xr.Dataset:
-    anonymous = {"token": "anon"} if path.startswith(("gs://", "gcs://")) else None
+def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Dataset:
+    """Open a zarr folder, or the zarr at a URL: anonymously unless ``storage_options`` say otherwise."""
+    scheme = path.partition("://")[0] if "://" in path else None
+    if scheme is not None and path.endswith(FILE_SUFFIXES):
+        raise InputError(f"{path} is one remote file, expected a zarr; download it and name the local copy")
+    remote = None if scheme is None else dict(ANONYMOUS.get(scheme, {}) if storage_options is None else storage_options)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return xr.open_zarr(path, chunks=None, decode_timedelta=True, storage_options=anonymous)
+            return xr.open_zarr(path, chunks=None, decode_timedelta=True, storage_options=remote)
     except ImportError as error:
-        raise InputError(f"{path} needs a package that is not installed ({error}); pip install it") from error
-    except READ_ERRORS as error:
+        raise InputError(f"{path} needs a package that is missing ({error}): pip install 'fourcast[remote]'") from error
+    except read_errors(path) as error:
         raise InputError(f"{path} cannot be opened as zarr ({error})") from error

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fourcast.data.sources.axes import STEPS
 from fourcast.data.sources.units import unit_of
 from fourcast.errors import InputError
 from fourcast.variables import BY_NAME, VARIABLES, Variable, parse_channel
@@ -22,7 +23,13 @@ HEIGHT_NAMES = {
 HEIGHT_GRIB_IDS = {156: "z", 228002: "z_sfc"}
 PRESSURE_NAMES = ("pressure_level", "level", "isobaricinhpa", "isobaricinpa", "plev", "lev", "pressure", "air_pressure")
 OTHER_LEVELS = re.compile(r"hybrid|sigma|model[_ ]level|\beta\b|depth|height|altitude|potential|isentropic")
+METRES_ABOVE_GROUND = 2
+"""In a name such as t2 without a level coordinate this number means metres, not hPa."""
 TO_HPA = {"hPa": 1.0, "Pa": 0.01}
+HOURLY_PRECIPITATION = Variable(
+    "tp", "total_precipitation", "lwe_thickness_of_precipitation_amount", "m", (228,), cell_methods="time: sum"
+)
+"""ERA5's accumulation over the hour that ends at its time: no channel, but what tp06 is the sum of."""
 SAME_STANDARD_NAME = {"air_pressure_at_sea_level": "air_pressure_at_mean_sea_level"}
 
 
@@ -37,6 +44,8 @@ def identify(array: xr.DataArray, on_levels: bool) -> tuple[Variable, int | None
     step_type = attributes.get("GRIB_stepType", "instant")
     if fitting and fitting[0].cell_methods is None and step_type != "instant":
         raise InputError(f"{name} is no analysis: its GRIB step type is {step_type!r}, expected 'instant'")
+    if fitting and fitting[0] == HOURLY_PRECIPITATION and _is_forecast(array):
+        raise InputError(f"{name} sums from the start of a forecast, expected ERA5's sums over one hour")
     if fitting and fitting[0].static and attributes.get("GRIB_typeOfLevel", "surface") != "surface":
         raise InputError(f"{name} does not lie at the surface{_other_level(array)}")
     if fitting:
@@ -44,13 +53,18 @@ def identify(array: xr.DataArray, on_levels: bool) -> tuple[Variable, int | None
     if candidates:
         lies = "has no pressure level" if candidates[0].levels else "lies on pressure levels but is a surface variable"
         raise InputError(f"{name} {lies}{_other_level(array)}")
-    return _by_channel_name(name, on_levels)
+    return _by_channel_name(array, on_levels)
 
 
 def is_height(array: xr.DataArray) -> bool:
     """Whether an array is a geopotential height rather than a geopotential."""
     names = {str(array.name), array.attrs.get("standard_name")}
     return bool(names & HEIGHT_NAMES.keys()) or array.attrs.get("GRIB_paramId") in HEIGHT_GRIB_IDS
+
+
+def is_bolton(array: xr.DataArray) -> bool:
+    """Whether an array is WeatherBench 2's relative humidity: a fraction, by Bolton's (1980) saturation over water."""
+    return str(array.name) == "relative_humidity" and unit_of(array.attrs.get("units", "1")) == "1"
 
 
 def refuse_contradiction(array: xr.DataArray) -> None:
@@ -81,11 +95,15 @@ def _unnamed_unit(coordinate: xr.DataArray, values: NDArray[np.float64]) -> str 
     return "hPa" if known and not counted and values.min() >= 1 and values.max() <= 1100 else None
 
 
+def _is_forecast(array: xr.DataArray) -> bool:
+    return any(name in array.coords and bool(array[name].values.astype(np.int64).any()) for name in STEPS)
+
+
 def _by_grib_id(attributes: dict) -> list[Variable]:
     number = int(attributes.get("GRIB_paramId", 0))
     if number in HEIGHT_GRIB_IDS:
         return [BY_NAME[HEIGHT_GRIB_IDS[number]]]
-    return [v for v in VARIABLES if number in v.grib_ids]
+    return [v for v in (*VARIABLES, HOURLY_PRECIPITATION) if number in v.grib_ids]
 
 
 def _by_name(name: str, attributes: dict) -> list[Variable]:
@@ -93,8 +111,8 @@ def _by_name(name: str, attributes: dict) -> list[Variable]:
         return [BY_NAME[HEIGHT_NAMES[name]]]
     if name in ("u100", "v100") and "100" not in str(attributes.get("long_name", "")):
         raise InputError(f"{name} may mean 100 hPa or 100 metres; name it {name}m, or give it a level coordinate")
-    if name in ("tp", "total_precipitation"):
-        raise InputError(f"{name} sums over a time that files do not state (ERA5: 1 h); give total_precipitation_6hr")
+    if name in (HOURLY_PRECIPITATION.name, HOURLY_PRECIPITATION.long_name):
+        return [HOURLY_PRECIPITATION]
     if name == "z":
         return [BY_NAME["z"], BY_NAME["z_sfc"]]
     return [v for v in VARIABLES if name in (v.name, v.long_name, *v.aliases)]
@@ -110,13 +128,15 @@ def _by_standard_name(array: xr.DataArray, on_levels: bool) -> list[Variable]:
     return [v for v in found if v.cell_methods is None]
 
 
-def _by_channel_name(name: str, on_levels: bool) -> tuple[Variable, int | None]:
+def _by_channel_name(array: xr.DataArray, on_levels: bool) -> tuple[Variable, int | None]:
+    """The variable and level that a name such as t850 states; "r2" is more likely a field at two metres."""
     try:
-        channel = parse_channel(name)
+        channel = parse_channel(str(array.name))
     except InputError:
         channel = None
-    if channel is None or on_levels:
-        raise InputError(f"{name} is not a variable that fourcast knows")
+    off_pressure = array.attrs.get("GRIB_typeOfLevel", "isobaricInhPa") != "isobaricInhPa"
+    if channel is None or on_levels or off_pressure or channel.level == METRES_ABOVE_GROUND:
+        raise InputError(f"{array.name} is not a variable that fourcast knows{_other_level(array)}")
     return channel.variable, channel.level
 
 

@@ -12,6 +12,8 @@ STANDARD_GRAVITY = 9.80665
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "m s-1": ("m/s", "meters per second", "metres per second"),
+    "km h-1": ("km/h", "kilometers per hour", "kilometres per hour"),
+    "knot": ("kt", "kts", "knots"),
     "K": ("kelvin", "degK", "degrees K"),
     "degC": ("°C", "C", "celsius", "degrees C", "degree_Celsius", "degrees_celsius", "deg C"),
     "Pa": ("pascal", "pascals"),
@@ -26,22 +28,23 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "g kg-1": ("g/kg",),
     "kg m-2": ("kg/m2",),
     "Pa s-1": ("Pa/s",),
+    "hPa s-1": ("hPa/s", "mb/s", "mb s-1"),
 }
 """Unit → the other texts that mean it, once ``**`` and ``^`` are gone."""
 
 FACTORS: dict[str, dict[str, float]] = {
-    "m s-1": {},
+    "m s-1": {"km h-1": 1 / 3.6, "knot": 1852 / 3600},
     "K": {},
     "Pa": {"hPa": 100.0},
     "m2 s-2": {"gpm": STANDARD_GRAVITY},
     "%": {"1": 100.0},
     "kg kg-1": {"1": 1.0, "g kg-1": 1e-3},
     "kg m-2": {},
-    "m": {"mm": 1e-3},
+    "m": {"mm": 1e-3, "kg m-2": 1e-3},
     "1": {"%": 0.01},
-    "Pa s-1": {},
+    "Pa s-1": {"hPa s-1": 100.0},
 }
-"""Our unit → the units that convert into it by a factor."""
+"""Our unit → the units that convert into it by a factor; metres of water are those of liquid at 1000 kg m-3."""
 
 ALIASES = {text: unit for unit, texts in SPELLINGS.items() for text in (unit, *texts)}
 
@@ -54,9 +57,9 @@ class Conversion:
     offset: float = 0.0
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Apply to an array; the result is float32."""
+        """Apply to an array; the result is float32, and the array itself where nothing changes."""
         if self.factor == 1.0 and self.offset == 0.0:
-            return values.astype(np.float32)
+            return values.astype(np.float32, copy=False)
         return (values.astype(np.float64) * self.factor + self.offset).astype(np.float32)
 
 

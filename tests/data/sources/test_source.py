@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from era5_like import analyses
 
 from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
@@ -60,7 +61,7 @@ NETCDF: dict[str, tuple[dict[str, Any], dict[str, tuple[str, dict[str, float]]]]
         {"z500": ("z", {"pressure_level": 500}), "t975": ("t", {"pressure_level": 975})},
     ),
     "era5_cds_single_levels_2026_form.nc": (
-        {"region": True, "allow_preliminary": True},
+        {"region": True, "allow": ["preliminary"]},
         {"u10m": ("u10", {}), "v10m": ("v10", {})},
     ),
     "geocat_era5_1995-07-14T12.nc": ({"region": True}, {name: (name, {}) for name in ("t2m", "d2m", "sp")}),
@@ -210,13 +211,43 @@ def test_real_files_that_are_refused_by_name(samples: Path, tmp_path: Path, name
     settings, message = REFUSED[name]
     with pytest.raises(InputError, match=message):
         stored(tmp_path, samples / name, **settings)
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError):
+        open_store(tmp_path / "store")
+
+
+def test_every_file_that_is_meant_for_ingestion_is_tried(samples: Path) -> None:
+    rows = [line.split("|")[1:3] for line in (samples / "MANIFEST.md").read_text().splitlines() if line.startswith("|")]
+    meant = {name.strip().rstrip("/") for name, case in rows if case.strip().startswith(("yes", "refused"))}
+    others = {"earthkit_test.zarr", *(f"falwa_erainterim_2005-01-23-0000-{letter}.nc" for letter in "uvt")}
+    assert len(meant) > 20
+    assert meant - {*NETCDF, *GRIB, *REFUSED, *others} == set()
+
+
+def test_relative_humidity_is_derived_from_a_real_analysis(samples: Path, tmp_path: Path) -> None:
+    store = stored(tmp_path, samples / "neuralgcm_era5_tl31_19590102T00.nc", channels=["r850", "t850", "q850"])
+    r, t, q = store.read(slice(None))[0].astype("f8")
+    warm = t > 273.16
+    vapour = q * 85000 / (0.621981 + 0.378019 * q)
+    over_water = 611.21 * np.exp(17.502 * (t - 273.16) / (t - 32.19))
+    np.testing.assert_allclose(r[warm], (100 * vapour / over_water)[warm], rtol=1e-5)
+    assert warm.mean() > 0.3
+    assert "IFS Documentation" in store.attributes["formulas"]["r850"]
 
 
 def test_missing_values_of_a_real_file_where_allowed(samples: Path, tmp_path: Path) -> None:
-    store = stored(tmp_path, samples / "cfgrib_fields_with_missing_values.grib", allow_missing_values=True)
+    store = stored(tmp_path, samples / "cfgrib_fields_with_missing_values.grib", allow=["missing"])
     assert np.isnan(store.read(slice(None))).any()
     assert np.isfinite(store.statistics.mean).all()
+
+
+@pytest.mark.parametrize("attributes", [{}, {"GRIB_typeOfLevel": "heightAboveGround"}])
+def test_humidity_at_two_metres_is_not_at_two_hectopascals(tmp_path: Path, attributes: dict[str, str]) -> None:
+    data = analyses(("r", "msl")).sel(level=500, drop=True).rename(r="r2")
+    data["r2"].attrs |= attributes
+    data.to_netcdf(tmp_path / "a.nc")
+    with open_source([str(tmp_path / "a.nc")]) as source:
+        assert source.channels == ("msl",)
+        assert [unusable.name for unusable in source.skipped] == ["r2"]
 
 
 def test_nothing_is_written_beside_a_grib_file(samples: Path, tmp_path: Path) -> None:
@@ -252,6 +283,10 @@ def test_conversions_by_hand() -> None:
     assert conversion("r", "1", "%")(one * 0.5)[0] == 50
     assert conversion("lsm", "%", "1")(one * 50)[0] == 0.5
     assert conversion("tp", "mm", "m")(one * 2)[0] == np.float32(0.002)
+    assert conversion("tp", "kg m**-2", "m")(one * 2)[0] == np.float32(0.002)
+    assert conversion("u", "knots", "m s-1")(one * 3600)[0] == 1852
+    assert conversion("u", "km/h", "m s-1")(one * 36)[0] == 10
+    assert conversion("w", "hPa/s", "Pa s-1")(one)[0] == 100
     with pytest.raises(InputError, match="z has 'm', expected one of: m2 s-2, gpm"):
         conversion("z", "m", "m2 s-2")
 
