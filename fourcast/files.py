@@ -32,12 +32,13 @@ def remove_abandoned(path: Path) -> None:
     mark = f"{path.name}.{socket.gethostname()}-"
     for sibling in path.parent.glob(f"{glob.escape(mark)}*{PARTIAL}"):
         owner = sibling.name.removeprefix(mark).split(".")[0]
-        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
+        if owner.isdigit() and (int(owner) == os.getpid() or not is_running(int(owner))):
             # Another process may be sweeping too.
             shutil.rmtree(sibling, ignore_errors=True) if sibling.is_dir() else sibling.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether this host runs a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -13,11 +13,16 @@ def inspect(config: InspectConfig) -> None:
     path = Path(config.path)
     if not path.exists() and "://" not in config.path and not any(mark in config.path for mark in "*?["):
         raise InputError(f"there is nothing at {path}")
-    print(describe(config.path))
+    print(describe(config.path, config.checksums))
+    if config.plot is not None:
+        from fourcast.data.plot import plot_store
+
+        for drawn in plot_store(path, Path(config.plot)):
+            print(drawn)
 
 
-def describe(path: str) -> str:
-    """A few lines of text about the thing at ``path``, whatever it is."""
+def describe(path: str, checksums: bool = False) -> str:
+    """A few lines of text about the thing at ``path``, whatever it is; checksums: compare a store's shards."""
     folder = Path(path)
     if (folder / "forecast.json").is_file():
         return describe_forecast(folder)
@@ -26,7 +31,7 @@ def describe(path: str) -> str:
     from fourcast.data.describe import describe_source, describe_store
 
     if (folder / "zarr.json").is_file() and '"fourcast_store"' in (folder / "zarr.json").read_text(encoding="utf-8"):
-        return describe_store(path)
+        return describe_store(path, checksums)
     return describe_source(path)
 
 

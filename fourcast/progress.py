@@ -20,10 +20,21 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
         if now - shown >= every or done == total:
             shown = now
             left = (now - start) / done * (total - done)
-            line = f"  {label} {done}/{total} ({100 * done // max(total, 1)} %), {duration(left)} left"
+            share, speed = 100 * done // max(total, 1), pace(done / max(now - start, 1e-9))
+            line = f"  {label} {done}/{total} ({share} %), {speed}, {duration(left)} left"
             if done == total:
                 line = f"  {label} {done}/{total}, took {duration(now - start)}"
             print(f"\r\033[K{line}" if live else line, end="" if live and done < total else "\n", file=sys.stderr)
+
+
+def pace(per_second: float) -> str:
+    """How fast it goes: ``12 a second``, ``3.5 a minute``, ``0.4 an hour``."""
+    unit, rate = next(
+        (unit, rate)
+        for unit, rate in (("a second", per_second), ("a minute", 60 * per_second), ("an hour", 3600 * per_second))
+        if rate >= 1 or unit == "an hour"
+    )
+    return f"{rate:.2g} {unit}" if rate < 10 else f"{rate:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

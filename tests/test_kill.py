@@ -1,6 +1,8 @@
 """kill −9 at any moment leaves nothing that looks finished and is not, and a rerun ends as if nothing had happened."""
 
 import multiprocessing
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,17 +13,22 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
+import xarray as xr
+import zarr
 from tiny import forecast_config, model_config, train_config
 
 from fourcast.checkpoint import load_model, load_tensors, training_checkpoints
-from fourcast.config import EnsembleConfig, ForecastConfig, TrainConfig
+from fourcast.config import EnsembleConfig, ForecastConfig, IngestConfig, TrainConfig
+from fourcast.data.ingest import ingest
+from fourcast.data.store import open_store
+from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.forecast.ensemble import forecast
 from fourcast.train.loop import train
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.forecast.ensemble"])
+FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.forecast.ensemble", "fourcast.data.ingest"])
 DEADLINE = 120.0
 
 DEFAULT = [(1, 0.0), (4, 0.013)]
@@ -30,22 +37,30 @@ MOMENTS = [pytest.param(DEFAULT, id="two"), pytest.param(MANY, id="many", marks=
 """(how many finished things to wait for, how many seconds longer) for every kill."""
 
 
+INGESTION = [
+    pytest.param([(0, 0.5), (5, 0.05), (26, 0.0)], id="three"),
+    pytest.param([(0, float(x)) for x in np.random.default_rng(5).uniform(0, 1, 20)], id="twenty",
+                 marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+]  # fmt: skip
+"""The same of parts; the delays of twenty are shares of the time that an undisturbed ingestion takes."""
+
 Job = Callable[[Any], Any]
+Config = TrainConfig | ForecastConfig | IngestConfig
 
 
-def start(job: Job, config: TrainConfig | ForecastConfig) -> Any:
+def start(job: Job, config: Config) -> Any:
     process = FORKSERVER.Process(target=job, args=(config,))
     process.start()
     return process
 
 
-def finish(job: Job, config: TrainConfig | ForecastConfig) -> None:
+def finish(job: Job, config: Config) -> None:
     process = start(job, config)
     process.join(DEADLINE)
     assert process.exitcode == 0
 
 
-def killed(job: Job, config: TrainConfig | ForecastConfig, pattern: str, moment: tuple[int, float]) -> bool:
+def killed(job: Job, config: Config, pattern: str, moment: tuple[int, float]) -> bool:
     """Start ``job`` and kill it once ``moment`` has come; False where it was done before."""
     count, delay = moment
     process, limit = start(job, config), time.monotonic() + DEADLINE
@@ -117,3 +132,69 @@ def test_forecasting(tiny_run: Path, tiny_store: Path, tmp_path: Path, moments: 
     for name, values in expected.items():
         found = fields(run / name)
         assert [key for key in values if not np.array_equal(values[key], found[key], equal_nan=True)] == [], name
+
+
+def analyses(path: Path, count: int) -> None:
+    """A netCDF file of ``count`` states of t850."""
+    times = np.datetime64("2020-01-01", "h") + 6 * np.arange(count)
+    values = np.random.default_rng(3).uniform(260, 300, (count, 1, 12, 24)).astype(np.float32)
+    axes = {"time": times.astype("M8[ns]"), "latitude": 82.5 - 15.0 * np.arange(12), "longitude": 15.0 * np.arange(24)}
+    level = xr.Variable("level", [850], {"units": "hPa"})
+    field = xr.DataArray(values, {**axes, "level": level}, ("time", "level", "latitude", "longitude"), "t")
+    field.assign_attrs(units="K").to_dataset().to_netcdf(path)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def ingest_then(config: IngestConfig) -> None:
+    """Ingest as if it were always the same time, which is all that may differ from one ingestion to the next."""
+    os.environ["SOURCE_DATE_EPOCH"] = "1600000000"
+    ingest(config)
+
+
+@pytest.mark.parametrize("moments", INGESTION)
+def test_ingestion(tmp_path: Path, moments: list[tuple[int, float]]) -> None:
+    """By several workers: killed and restarted, a new store and one that is extended end as if undisturbed."""
+    analyses(tmp_path / "source.nc", TIMES)
+    config = IngestConfig(source=[str(tmp_path / "source.nc")], shard_times=2, part_times=4, workers=2, memory_gb=16)
+    short, long = (replace(config, output=str(tmp_path / name), end=end) for name, end in ENDS.items())
+    begun = time.monotonic()
+    finish(ingest_then, replace(short, workers=1 if len(moments) == 3 else 2))
+    took = time.monotonic() - begun if len(moments) == 20 else 1.0
+    shutil.copytree(short.output, long.output)
+    finish(ingest_then, replace(long, workers=1))
+    for i, (count, delay) in enumerate(moments):
+        base = Path(short.output) if i % 2 or count > 24 else None
+        given = replace(long if base else short, output=str(tmp_path / f"killed_{i}"))
+        kill_within(given, base, (count, took * delay))
+        readable(Path(given.output))
+        finish(ingest_then, given)
+        assert content(Path(given.output)) == content(Path(long.output if base else short.output))
+
+
+TIMES, ENDS = 160, {"short": "2020-01-24", "long": None}
+
+
+def kill_within(config: IngestConfig, base: Path | None, moment: tuple[int, float]) -> None:
+    """Ingest, on a copy of ``base`` if there is one, and kill it at ``moment``, or earlier where it is done by then."""
+    count, delay = moment
+    alive = False
+    while not alive:
+        shutil.rmtree(config.output, ignore_errors=True)
+        if base is not None:
+            shutil.copytree(base, config.output)
+        alive = killed(ingest_then, config, "ingest/parts/part_*.json", (count, delay))
+        delay *= 0.8
+
+
+def readable(run: Path) -> None:
+    """What a killed ingestion left does not open, or holds all of its times."""
+    if run.exists() and zarr.open_group(run, mode="r").attrs["complete"]:
+        store = open_store(run)
+        assert len(store.times) in (96, TIMES)
+        assert np.isfinite(store.read(slice(None))).all()
+    else:
+        with pytest.raises(InputError, match=r"is unfinished|there is no store"):
+            open_store(run)

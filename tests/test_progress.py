@@ -2,7 +2,7 @@
 
 import pytest
 
-from fourcast.progress import duration, progress
+from fourcast.progress import duration, pace, progress
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,11 @@ def test_items_pass_and_the_last_one_is_reported(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "  letters 3/3, took 0 s\n"
     assert list(progress([], 0, "nothing")) == []
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(123.4, "123 a second"), (1.25, "1.2 a second"), (0.5, "30 a minute"), (0.001, "3.6 an hour")],
+)
+def test_paces_as_people_say_them(per_second: float, text: str) -> None:
+    assert pace(per_second) == text

@@ -21,7 +21,7 @@ from fourcast.config import (
 )
 from fourcast.data.climatology import ClimatologySums
 from fourcast.data.statistics import StatisticsSums
-from fourcast.data.store import append, create_store, finish
+from fourcast.data.writer import append, create_store, finish
 from fourcast.grid import Grid
 from fourcast.mixer_config import AFNOConfig
 

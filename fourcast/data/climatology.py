@@ -5,6 +5,7 @@ and θ the phase of the year. Five numbers a point replace 366 daily means, have
 fitted to series with gaps; the sums they are fitted from add over any partition of the data.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,7 @@ class Climatology:
         if len(wrong):
             raise InputError(f"the climatology holds hours {self.hours.tolist()} UTC, not that of {wrong[0]}")
         basis = harmonic_basis(times, (self.coefficients.shape[1] - 1) // 2).astype(np.float32)
-        return np.stack(
-            [np.tensordot(basis[i], self.coefficients[p], axes=1) for i, p in enumerate(positions)], axis=0
-        )
+        return np.stack([np.tensordot(basis[i], self.coefficients[p], axes=1) for i, p in enumerate(positions)], axis=0)
 
 
 class ClimatologySums:
@@ -73,16 +72,29 @@ class ClimatologySums:
             else:
                 self.gram[int(hour)], self.moments[int(hour)] = gram, moment
 
-    def fit(self) -> Climatology:
-        """Solve the normal equations for every hour of day."""
+    def fit(self, harmonics: int | None = None) -> Climatology:
+        """Solve the normal equations for every hour of day, for the first ``harmonics`` (default: all of them)."""
+        terms = 1 + 2 * (self.harmonics if harmonics is None else harmonics)
         hours = np.array(sorted(self.gram), dtype=np.int64)
-        solved = [_solve(self.gram[int(h)], self.moments[int(h)]) for h in hours]
-        return Climatology(hours, np.stack(solved).astype(np.float32))
+        solved = [_solve(self.gram[int(h)][:terms, :terms], self.moments[int(h)][:terms]) for h in hours]
+        return Climatology(hours, np.stack(solved))
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """The sums by name, for ``restore``."""
+        grams = {f"gram_{hour}": gram for hour, gram in self.gram.items()}
+        return grams | {f"moments_{hour}": moments for hour, moments in self.moments.items()}
+
+    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Go on from the sums of ``state``, whose arrays are now this object's; other names in it are left alone."""
+        for name in state:
+            kind, _, hour = name.partition("_")
+            if kind in ("gram", "moments") and hour.isdigit():
+                getattr(self, kind)[int(hour)] = state[name]
 
 
-def _solve(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
+def _solve(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float32]:
     flat = moments.reshape(len(gram), -1)
-    return np.asarray(np.linalg.solve(gram, flat)).reshape(moments.shape)
+    return np.linalg.solve(gram, flat).astype(np.float32).reshape(moments.shape)
 
 
 def supported_harmonics(times: Times, wanted: int) -> int:

@@ -1,79 +1,128 @@
-"""Training windows: index → normalised fields of consecutive analyses."""
+"""Training windows: index → fields of analyses evenly spaced in time, and the order in which they are drawn."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from fourcast.config import within
-from fourcast.data.store import Store, open_store
+from fourcast.config import Period, within
+from fourcast.data.reader import Float32
+from fourcast.data.series import Series, series_reader
+from fourcast.data.statistics import StatisticsSums
+from fourcast.data.store import Store, Times
 from fourcast.errors import InputError
 
-Period = tuple[str | None, str | None]
+TENDENCY_WINDOWS = 64
+"""How many windows tell the typical change between two states, where the store's statistics do not."""
 
 
-class Windows(Dataset[Tensor]):
-    """Every run of ``length`` analyses, step_hours apart, that lies in a period: index → [length, C, H, W].
+@dataclass(frozen=True)
+class Span:
+    """States of a window: ``inputs`` and then ``targets``, ``stride`` steps of the store apart."""
 
-    A window never spans a gap in the store. Fields are normalised by ``center`` and ``scale`` [C]. With
-    ``in_memory`` the period's fields are read once; else every item is read from the store.
+    inputs: int = 1
+    targets: int = 1
+    stride: int = 1
+
+    @property
+    def length(self) -> int:
+        """How many states a window holds."""
+        return self.inputs + self.targets
+
+
+class Windows:
+    """Every window of a span that lies in one of the periods: index → [length, C, H, W] in physical units.
+
+    A window never touches a time that the stores lack; it may reach from one store into the next. With ``in_memory``
+    the fields of all windows are read once; else every window is read from the stores.
     """
 
     def __init__(
-        self, store: Store, channels: tuple[str, ...], period: Period, length: int, in_memory: bool
+        self, series: Series, channels: tuple[str, ...], periods: Sequence[Period], span: Span, in_memory: bool
     ) -> None:
-        chosen = store.channel_positions(channels)
-        self.path = store.path
-        self.channels = channels
-        self.length = length
-        self.center = store.statistics.mean[chosen].astype(np.float32)[:, None, None]
-        self.scale = store.statistics.std[chosen].astype(np.float32)[:, None, None]
-        inside = np.flatnonzero(within(store.times, *period))
-        self.starts = window_starts(store.times, inside, length, store.step_hours)
-        if len(self.starts) == 0:
+        step = np.timedelta64(span.stride * series.first.step_hours, "h")
+        self.times = window_times(series.times, period_of(series.times, periods), span.length, step)
+        if len(self.times) == 0:
             raise InputError(
-                f"{store.path} holds no {length} analyses {store.step_hours} h apart in {_words(period)}; it has "
-                f"{len(store.times)} times from {store.times[0]} to {store.times[-1]}"
+                f"{series.name} holds no {span.length} analyses {step.astype(int)} h apart in {_words(periods)}; it "
+                f"has {len(series.times)} times from {series.times[0]} to {series.times[-1]}"
             )
-        self.offset = int(self.starts[0])
-        self.memory: Tensor | None = None
-        self.store: Store | None = store
+        self.latitude = series.first.grid.latitude
+        self.shape: tuple[int, ...] = (span.length, len(channels), *series.first.grid.shape)
+        self.reader = series_reader(series, channels)
+        self.memory: Float32 | None = None
         if in_memory:
-            stop = int(self.starts[-1]) + length
-            self.memory = torch.from_numpy(self._normalise(store.read(slice(self.offset, stop), channels)))
+            used, places = np.unique(self.times, return_inverse=True)
+            self.places = places.reshape(self.times.shape)
+            self.memory = np.empty((len(used), *self.shape[1:]), np.float32)
+            self.reader.read(used, self.memory)
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.times)
 
-    def __getitem__(self, index: int) -> Tensor:
-        start = int(self.starts[index])
-        if self.memory is not None:
-            return self.memory[start - self.offset : start - self.offset + self.length]
-        if self.store is None:
-            self.store = open_store(self.path)
-        return torch.from_numpy(self._normalise(self.store.read(slice(start, start + self.length), self.channels)))
+    def __getitem__(self, index: int) -> Float32:
+        window = np.empty(self.shape, np.float32)
+        self.fill(index, window)
+        return window
 
-    def __getstate__(self) -> dict[str, object]:
-        """A worker opens the store itself: handles and threads do not survive the journey."""
-        return {**self.__dict__, "store": None}
+    def fill(self, index: int, out: Float32, threads: int | None = None) -> None:
+        """Read window ``index`` into ``out`` [length, C, H, W], with ``threads`` (default: one a processor)."""
+        if self.memory is None:
+            self.reader.read(self.times[index], out, threads)
+        else:
+            np.take(self.memory, self.places[index], axis=0, out=out)
 
-    def _normalise(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
-        fields -= self.center
-        fields /= self.scale
-        return fields
+    def tendency_std(self) -> NDArray[np.float64]:
+        """Root-mean-square change from the first state of a window to the second [C], of evenly spaced windows."""
+        sums = StatisticsSums(self.latitude, self.shape[1])
+        for index in np.unique(np.linspace(0, len(self) - 1, TENDENCY_WINDOWS).round().astype(int)):
+            window = self[int(index)]
+            sums.add_steps(window[:1], window[1:2])
+        return sums.finish().tendency_std
 
 
-def window_starts(
-    times: NDArray[np.datetime64], inside: NDArray[np.int64], length: int, step_hours: int
-) -> NDArray[np.int64]:
-    """Positions from ``inside`` that begin ``length`` times exactly ``step_hours`` apart, all of them inside."""
-    last = inside + length - 1
-    possible = inside[last <= (inside[-1] if len(inside) else -1)]
-    span = np.timedelta64((length - 1) * step_hours, "h")
-    return possible[times[possible + length - 1] - times[possible] == span]
+def period_of(times: Times, periods: Sequence[Period]) -> NDArray[np.int64]:
+    """Which period each of ``times`` lies in [T], −1 for none; InputError where periods overlap."""
+    found = np.full(len(times), -1)
+    for number, period in enumerate(periods):
+        inside = within(times, *period)
+        if (found[inside] >= 0).any():
+            raise InputError(f"the periods {_words(periods)} overlap; name periods that lie apart")
+        found[inside] = number
+    return found
+
+
+def window_times(times: Times, period: NDArray[np.int64], length: int, step: np.timedelta64) -> NDArray[np.int64]:
+    """Positions in ``times`` [N, length] of all runs spaced by ``step`` whose times are there and in one period."""
+    wanted = times[:, None] + step * np.arange(length)
+    found = np.searchsorted(times, wanted).clip(max=len(times) - 1)
+    whole = (times[found] == wanted) & (period[found] == period[:, None]) & (period >= 0)[:, None]
+    return found[whole.all(axis=1)]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Physical units → standard deviations from the mean; center, scale: [C, 1, 1]."""
+
+    center: Tensor
+    scale: Tensor
+
+    def __call__(self, fields: Tensor) -> Tensor:
+        """Normalise ``fields`` [..., C, H, W] in place, and return them."""
+        return fields.sub_(self.center).div_(self.scale)
+
+
+def normalisation(store: Store, channels: tuple[str, ...], device: torch.device) -> Normalisation:
+    """How ``channels`` are normalised, by the statistics of ``store``, on ``device``."""
+    chosen = store.channel_positions(channels)
+    center, scale = (
+        torch.from_numpy(values[chosen].astype(np.float32)[:, None, None]).to(device)
+        for values in (store.statistics.mean, store.statistics.std)
+    )
+    return Normalisation(center, scale)
 
 
 class Batches:
@@ -105,24 +154,11 @@ class Batches:
         return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
 
 
-def loader(windows: Windows, batches: Iterable[list[int]], workers: int) -> DataLoader[Tensor]:
-    """Batches [B, length, C, H, W] in the order given, read ahead by ``workers`` processes."""
-    return DataLoader(
-        windows,
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        multiprocessing_context="forkserver" if workers else None,
-        timeout=600 if workers else 0,
-    )
+def fits_in_memory(series: Series, channels: int, limit_gb: float) -> bool:
+    """Whether all analyses of a series, of ``channels``, take no more than ``limit_gb`` gigabytes."""
+    h, w = series.first.grid.shape
+    return len(series.times) * channels * h * w * 4 <= limit_gb * 1e9
 
 
-def fits_in_memory(store: Store, channels: int, times: int, limit_gb: float) -> bool:
-    """Whether ``times`` analyses of ``channels`` take no more than ``limit_gb`` gigabytes."""
-    h, w = store.grid.shape
-    return times * channels * h * w * 4 <= limit_gb * 1e9
-
-
-def _words(period: Period) -> str:
-    start, end = period
-    return f"the period {start or 'from the first'} to {end or 'the last'}"
+def _words(periods: Sequence[Period]) -> str:
+    return " and ".join(f"the period {start or 'from the first'} to {end or 'the last'}" for start, end in periods)

@@ -1,14 +1,23 @@
 """What a source file or a store holds, as text for people."""
 
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
+from fourcast.data.extend import is_finished, root_attributes
+from fourcast.data.manifest import damaged_shards, missing_times, read_record, record_path
+from fourcast.data.plan import plan_path, read_plan
 from fourcast.data.sources.axes import Times
 from fourcast.data.sources.source import Source, open_source
 from fourcast.data.store import Store, open_store
+from fourcast.data.writer import INGEST
 from fourcast.grid import Grid
+from fourcast.progress import duration
 from fourcast.variables import parse_channel
+
+HEADER = f"  {'channel':9} {'units':9}" + "".join(
+    f" {name:>11}" for name in ("mean", "std", "change/step", "minimum", "maximum")
+)
 
 
 def describe_source(path: str) -> str:
@@ -43,15 +52,71 @@ def _source_channels(source: Source) -> list[str]:
     return [*lines, *(f"  grid {_grid(grid)}" for grid in shown)]
 
 
-def describe_store(path: str | Path) -> str:
-    """A finished training store: its summary and a table of the statistics of each channel."""
+def describe_store(path: str | Path, checksums: bool = False) -> str:
+    """A training store: how far its ingestion is, or its summary, statistics of each channel, and where it came from.
+
+    checksums: compare every shard with what was written, which reads all of it.
+    """
+    folder = Path(path)
+    lines = describe_progress(folder)
+    if lines and not root_attributes(folder).get("complete"):
+        return "\n".join(lines)
     store = open_store(path)
-    lines = [summarise_store(path), f"  {'channel':9} {'units':9} {'mean':>11} {'std':>11} {'change a step':>14}"]
+    lines = [summarise_store(path), *lines, HEADER]
     for i, name in enumerate(store.channels):
-        numbers = (store.statistics.mean[i], store.statistics.std[i], store.statistics.tendency_std[i])
-        mean, std, change = (f"{x:.5g}" for x in numbers)
-        lines.append(f"  {name:9} {parse_channel(name).variable.units:9} {mean:>11} {std:>11} {change:>14}")
+        numbers = [getattr(store.statistics, f.name)[i] for f in fields(store.statistics)]
+        shown = " ".join(f"{x:>11.5g}" for x in numbers)
+        lines.append(f"  {name:9} {parse_channel(name).variable.units:9} {shown}")
+    lines += _provenance(store)
+    if checksums:
+        damaged = damaged_shards(folder)
+        lines.append(f"  checksums    {'; '.join(damaged) + ' not as written' if damaged else 'all shards as written'}")
     return "\n".join(lines)
+
+
+def describe_progress(folder: Path) -> list[str]:
+    """How far an ingestion is that has not ended; nothing where it has."""
+    if not plan_path(folder).exists() or is_finished(folder, plan := read_plan(folder)):
+        return []
+    marks = [record_path(folder, i) for i in range(plan.parts) if read_record(folder, plan, i) is not None]
+    written = sorted(path.stat().st_mtime for path in marks)
+    lines = [
+        f"{folder}: {'is being extended' if plan.published else 'unfinished training store'}, {len(marks)} of "
+        f"{plan.parts} parts done, {len(plan.channels)} channels, {len(plan.times)} times",
+        f"  times        {plan.times[0]} to {plan.times[-1]} every {plan.settings['step_hours']} h, "
+        f"{_gaps(plan.times, int(plan.settings['step_hours']))}",
+        f"  grid         {_grid(plan.grid)}",
+    ]
+    if 1 < len(marks) < plan.parts:
+        left = (written[-1] - written[0]) / (len(marks) - 1) * (plan.parts - len(marks))
+        lines.append(f"  time left    {duration(left)} for the parts, at the pace so far")
+    summaries = len(list((folder / INGEST / "summaries").glob("*.npz")))
+    if len(marks) == plan.parts:
+        lines.append(f"  statistics   of {summaries} of {len(plan.channels)} channels done")
+    for words, kind in (("at work", "claims"), ("failed", "failures")):
+        for path in sorted((folder / INGEST / kind).glob("*")):
+            # A claim may go while one looks at it.
+            with suppress(FileNotFoundError):
+                lines.append(f"  {words:12} {path.name}: {path.read_text(encoding='utf-8').strip()}")
+    return [*lines, "  fourcast ingest with the same configuration goes on with it"]
+
+
+def _provenance(store: Store) -> list[str]:
+    """Where the fields came from and what was done to them, as far as the store knows."""
+    attributes = store.attributes
+    sources = attributes.get("source_paths", [])
+    lines = [f"  sources      {', '.join(sources[:6])}{f' and {len(sources) - 6} more' if len(sources) > 6 else ''}"]
+    lines += [f"  {key:12} {text}" for key, text in attributes.get("source_attribution", {}).items()]
+    lines += [f"  formula      {name}: {formula}" for name, formula in attributes.get("formulas", {}).items()]
+    config = attributes.get("config", {})
+    if config.get("grid"):
+        lines.append(f"  regridded    to {config['grid']}, {config['regrid']}")
+    words = {"0001": "final", "0005": "preliminary"}
+    for version, count in attributes.get("expver_times", {}).items():
+        lines.append(f"  ERA5         {count} times of expver {version} ({words.get(version, 'other')})")
+    lines += [f"  missing      {name}: {count} values" for name, count in attributes.get("missing_values", {}).items()]
+    lines += [f"  let in       {fault}" for fault in attributes.get("allowed_faults", [])]
+    return [*lines, *(f"  history      {line}" for line in str(attributes.get("history", "")).splitlines())]
 
 
 def summarise_store(path: str | Path) -> str:
@@ -63,30 +128,29 @@ def summarise_store(path: str | Path) -> str:
     lines = [
         f"{path}: training store, {len(store.channels)} channels, {len(store.times)} times{synthetic}",
         f"  channels     {', '.join(store.channels[:24])}{', …' if len(store.channels) > 24 else ''}",
-        f"  times        {store.times[0]} to {store.times[-1]} every {store.step_hours} h, {_gaps(store)}",
+        f"  times        {store.times[0]} to {store.times[-1]} every {store.step_hours} h, "
+        f"{_gaps(store.times, store.step_hours)}",
         f"  grid         {_grid(store.grid)}",
         f"  static       {', '.join(store.static) or 'none'}",
         f"  statistics   from {' to '.join(store.attributes['statistics_period'])}",
         f"  climatology  hours {', '.join(map(str, climatology.hours))} UTC, {climatology.coefficients.shape[1] // 2} "
         "annual harmonics",
-        f"  on disk      {size / 1e6:.1f} MB",
+        f"  on disk      {size / 1e6:.1f} MB; its fields as plain float32 {_plain_bytes(store) / 1e6:.1f} MB",
     ]
     return "\n".join(lines)
 
 
-def gaps(times: Times, step_hours: int) -> list[tuple[np.datetime64, int]]:
-    """Where a series is interrupted: the last time before each gap, and how many steps are missing."""
-    steps = np.diff(times.astype("datetime64[h]")).astype(np.int64) // step_hours
-    return [(times[i], int(steps[i]) - 1) for i in np.flatnonzero(steps > 1)]
+def _plain_bytes(store: Store) -> int:
+    return 4 * len(store.times) * len(store.channels) * store.grid.shape[0] * store.grid.shape[1]
 
 
-def _gaps(store: Store) -> str:
-    found = gaps(store.times, store.step_hours)
+def _gaps(times: Times, step_hours: int) -> str:
+    found = missing_times(times, step_hours)
     if not found:
         return "no gap"
-    time, longest = max(found, key=lambda gap: gap[1])
-    total = sum(missing for _, missing in found)
-    return f"{len(found)} gaps with {total} missing times, the longest of {longest} after {time}"
+    first, last, longest = max(found, key=lambda gap: gap[2])
+    total = sum(count for _, _, count in found)
+    return f"{len(found)} gaps with {total} missing times, the longest of {longest} from {first} to {last}"
 
 
 def _grid(grid: Grid) -> str:

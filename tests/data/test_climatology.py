@@ -60,3 +60,14 @@ def test_harmonics_need_a_year_at_every_hour_of_day() -> None:
     midnights = YEAR[::4]
     assert supported_harmonics(midnights, 2) == 2
     assert supported_harmonics(np.append(midnights, YEAR[1]), 2) == 0
+
+
+def test_sums_that_were_kept_go_on_and_carry_fewer_harmonics_too() -> None:
+    sums, kept, mean = ClimatologySums(2), ClimatologySums(2), ClimatologySums(0)
+    sums.add(YEAR[:700], seasonal(YEAR[:700]))
+    kept.restore({name: values.copy() for name, values in sums.state().items()} | {"another": np.zeros(1)})
+    for one in (sums, kept):
+        one.add(YEAR[700:], seasonal(YEAR[700:]))
+    np.testing.assert_array_equal(kept.fit().coefficients, sums.fit().coefficients)
+    mean.add(YEAR, seasonal(YEAR))
+    np.testing.assert_allclose(sums.fit(0).coefficients, mean.fit().coefficients, rtol=1e-6)

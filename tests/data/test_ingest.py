@@ -1,10 +1,5 @@
 """Synthetic sources built here, good and bad, through the whole ingestion."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +22,8 @@ LATITUDE = np.arange(75.0, -76.0, -30.0)
 LONGITUDE = np.arange(0.0, 360.0, 30.0)
 LEVELS = np.array([850, 500])
 RNG = np.random.default_rng(0)
+ANYTHING = ["range", "mean", "spread"]
+"""Values that no weather has are let in."""
 
 
 def analyses(count: int = 8, start: str = "2020-01-01") -> xr.Dataset:
@@ -34,8 +31,9 @@ def analyses(count: int = 8, start: str = "2020-01-01") -> xr.Dataset:
     times = np.datetime64(start, "ns") + np.arange(count) * np.timedelta64(6, "h")
     plane = ("latitude", "longitude")
     shape = (count, len(LATITUDE), len(LONGITUDE))
-    t = 250 + 10 * RNG.standard_normal((count, len(LEVELS), *shape[1:])).astype("f4")
-    msl = 1e5 + 500 * RNG.standard_normal(shape).astype("f4")
+    mean = np.array([280.0, 258.0], "f4")[:, None, None]
+    t = mean + RNG.uniform(-20, 20, (count, len(LEVELS), *shape[1:])).astype("f4")
+    msl = RNG.uniform(99300, 102900, shape).astype("f4")
     return xr.Dataset(
         {"t": (("time", "level", *plane), t, {"units": "K"}), "msl": (("time", *plane), msl, {"units": "Pa"})},
         {"time": times, "level": ("level", LEVELS, {"units": "hPa"}), "latitude": LATITUDE, "longitude": LONGITUDE},
@@ -109,7 +107,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_forms_that_are_made_ours(tmp_path: Path, name: str) -> None:
     data = analyses()
-    store = run(tmp_path, GOOD[name](data), allow_preliminary=True)
+    store = run(tmp_path, GOOD[name](data), allow=["preliminary"])
     if name in ("celsius", "hPa"):
         np.testing.assert_allclose(store.read(slice(None), ("t500",))[:, 0], data.t.sel(level=500), rtol=2e-7)
         np.testing.assert_allclose(store.read(slice(None), ("msl",))[:, 0], data.msl, rtol=2e-7)
@@ -119,7 +117,7 @@ def test_forms_that_are_made_ours(tmp_path: Path, name: str) -> None:
 
 def test_older_expver_dimension_is_merged_and_recorded(tmp_path: Path) -> None:
     data = analyses()
-    store = run(tmp_path, with_older_expver(data), allow_preliminary=True)
+    store = run(tmp_path, with_older_expver(data), allow=["preliminary"])
     same(store, data)
     assert store.attributes["expver_times"] == {"0001": 5, "0005": 3}
 
@@ -168,7 +166,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "channel listed twice": (None, {"channels": ["t500", "t500"]}, "listed twice"),
     "wrong units": (with_units("t", "m"), {}, "t has 'm', expected one of: K, degC"),
     "missing units": (with_units("t", None), {}, "t has no units, expected one of: K, degC"),
-    "celsius called kelvin": (lambda d: d.assign(t=(d.t - 273.15).assign_attrs(units="K")), {}, "impossible"),
+    "celsius called kelvin": (lambda d: d.assign(t=(d.t - 273.15).assign_attrs(units="K")), {}, "looks like °C"),
     "other duplicates": (lambda d: d.assign_coords(time=d.time.values[[0, 1, 2, 3, 4, 5, 6, 2]]), {}, "other values"),
     "mixed expver": (versions("0001", "0005"), {}, "4 of 8 times are preliminary"),
     "missing values": (with_hole, {}, "t850 has 1 missing values|t500 has 1 missing values"),
@@ -199,12 +197,20 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_sources_are_refused_by_name_and_leave_nothing(tmp_path: Path, name: str) -> None:
+def test_bad_sources_are_refused_by_name(tmp_path: Path, name: str) -> None:
     change, settings, message = BAD[name]
     data = analyses() if change is None else change(analyses())
     with pytest.raises(InputError, match=message):
         run(tmp_path, data, **settings)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["source.nc"]
+    nothing_opens(tmp_path)
+
+
+def nothing_opens(folder: Path) -> None:
+    """What an ingestion left, if anything, is a store that says it is unfinished."""
+    left = {path.name for path in folder.iterdir()} - {"source.nc"}
+    assert left <= {"store"}
+    with pytest.raises(InputError, match="is unfinished" if left else "there is no store"):
+        open_store(folder / "store")
 
 
 def html(path: Path) -> None:
@@ -294,7 +300,7 @@ def test_geopotential_height_humidity_and_static_fields(tmp_path: Path) -> None:
     data["r"] = (data.t / 500).assign_attrs(units="1")
     data["orog"] = (data.msl[0] / 100).assign_attrs(units="m")
     data["land_sea_mask"] = (data.msl[0] * 0 + 1).assign_attrs(units="(0 - 1)")
-    store = run(tmp_path, data)
+    store = run(tmp_path, data, allow=ANYTHING)
     expected = height.sel(level=500).astype("f8") * 9.80665
     np.testing.assert_allclose(store.read(slice(None), ("z500",))[:, 0], expected, rtol=1e-7)
     np.testing.assert_allclose(store.read(slice(None), ("r850",))[:, 0], data.t.sel(level=850) / 5, rtol=2e-7)
@@ -306,14 +312,14 @@ def test_wind_at_ten_metres_is_not_wind_at_ten_hectopascals(tmp_path: Path) -> N
     data = analyses().rename(msl="u10", t="u")
     data["u10"].attrs["units"] = data["u"].attrs["units"] = "m s**-1"
     data = data.assign_coords(level=("level", [10, 500], {"units": "hPa"}))
-    store = run(tmp_path, data)
+    store = run(tmp_path, data, allow=ANYTHING)
     assert store.channels == ("u10m", "u10", "u500")
     np.testing.assert_array_equal(store.read(slice(None), ("u10m",))[:, 0], data.u10)
     np.testing.assert_array_equal(store.read(slice(None), ("u10",))[:, 0], data.u[:, 0])
 
 
 def test_missing_values_carry_no_weight_where_allowed(tmp_path: Path) -> None:
-    store = run(tmp_path, with_hole(analyses()), allow_missing_values=True)
+    store = run(tmp_path, with_hole(analyses()), allow=["missing"])
     assert np.isnan(store.read(slice(None))).sum() == 1
     assert np.isfinite(store.statistics.mean).all()
 
@@ -321,8 +327,8 @@ def test_missing_values_carry_no_weight_where_allowed(tmp_path: Path) -> None:
 def test_south_pole_row(tmp_path: Path) -> None:
     latitude = np.linspace(90, -90, 7)
     data = analyses().interp(latitude=latitude, kwargs={"fill_value": "extrapolate"})
-    assert run(tmp_path, data).grid.shape == (6, 12)
-    store = run(tmp_path, data, south_pole="keep", overwrite=True)
+    assert run(tmp_path, data, allow=["msl:spread"]).grid.shape == (6, 12)
+    store = run(tmp_path, data, allow=["msl:spread"], south_pole="keep", overwrite=True)
     np.testing.assert_array_equal(store.grid.latitude, latitude)
 
 
@@ -377,32 +383,6 @@ def test_overwrite_never_replaces_what_is_no_store(tmp_path: Path) -> None:
     assert (tmp_path / "store" / "thesis.tex").exists()
 
 
-def test_killed_ingestion_leaves_nothing_that_opens(tmp_path: Path) -> None:
-    analyses(4000).to_netcdf(tmp_path / "source.nc")
-    output = tmp_path / "store"
-    program = (
-        "from fourcast.config import IngestConfig; from fourcast.data.ingest import ingest; "
-        f"ingest(IngestConfig(source=['{tmp_path}/source.nc'], output='{output}', shard_times=1))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    partial = output.with_name(partial_path(output).name.replace(f"-{os.getpid()}.", f"-{process.pid}."))
-    shards = partial / "fields" / "c"
-    deadline = time.monotonic() + 60
-    while not (shards.is_dir() and len(list(shards.iterdir())) > 20):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    with pytest.raises(InputError, match="no store at"):
-        open_store(output)
-    with pytest.raises(InputError, match="unfinished"):
-        open_store(partial)
-    config = IngestConfig(source=[f"{tmp_path}/source.nc"], output=str(output), end="2020-01-02")
-    assert len(open_store(ingest(config)).times) == 8
-    assert not partial.exists()
-
-
 def test_descriptions(tmp_path: Path) -> None:
     store = run(tmp_path, analyses().assign(mystery=analyses().msl))
     text = describe_source(str(tmp_path / "source.nc"))
@@ -423,11 +403,11 @@ def test_a_file_that_breaks_while_it_is_read(tmp_path: Path) -> None:
         options = {"chunksizes": (1, 6, 12), "zlib": True, "fletcher32": True}
         variable = file.createVariable("msl", "f4", ("time", "latitude", "longitude"), **options)
         variable.units = "Pa"
-        variable[:] = 1e5 + RNG.standard_normal((40, 6, 12))
+        variable[:] = 1.011e5 + 1000 * RNG.standard_normal((40, 6, 12))
     content = bytearray(path.read_bytes())
     last_chunk = content.rfind(b"\x78\x5e")
     content[last_chunk + 8 : last_chunk + 24] = bytes(16)
     path.write_bytes(content)
     with pytest.raises(InputError, match="msl cannot be read"):
         ingest(IngestConfig(source=[str(path)], output=str(tmp_path / "store")))
-    assert not (tmp_path / "store").exists()
+    nothing_opens(tmp_path)

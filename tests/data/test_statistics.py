@@ -20,6 +20,7 @@ def test_by_hand() -> None:
     squares = (0.25 * 0 + 0.5 * 16 + 0.25 * 64 + 0.25 * 0 + 0.5 * 64 + 0.25 * 64) / 2
     assert np.isclose(found.std[0], np.sqrt(squares - found.mean[0] ** 2))
     assert np.isclose(found.tendency_std[0], np.sqrt(0.5 * 16))
+    assert (found.minimum[0], found.maximum[0]) == (0.0, 8.0)
 
 
 def test_any_partition_gives_the_same_without_cancellation() -> None:
@@ -57,3 +58,25 @@ def test_nothing_to_learn_from_is_nan() -> None:
     sums.add(np.ones((1, 1, 3, 4), dtype=np.float32))
     assert np.isnan(sums.finish().tendency_std).all()
     assert sums.finish().std == 0
+
+
+def test_values_that_are_not_finite_are_no_extremes() -> None:
+    sums = StatisticsSums(LATITUDE, 2)
+    fields = np.array([[1.0, np.inf, 3.0], [np.nan, np.nan, np.nan]], dtype=np.float32)[None, :, :, None]
+    sums.add(fields)
+    found = sums.finish()
+    np.testing.assert_array_equal(found.minimum, [1.0, np.nan])
+    np.testing.assert_array_equal(found.maximum, [3.0, np.nan])
+
+
+def test_sums_that_were_kept_go_on_as_if_nothing_had_happened() -> None:
+    fields = RNG.standard_normal((9, 2, 3, 4)).astype(np.float32)
+    whole, first, second = (StatisticsSums(LATITUDE, 2) for _ in range(3))
+    whole.add(fields)
+    whole.add_steps(fields[:-1], fields[1:])
+    first.add(fields[:4])
+    first.add_steps(fields[:4], fields[1:5])
+    second.restore(first.state())
+    second.add(fields[4:])
+    second.add_steps(fields[4:-1], fields[5:])
+    assert [x.tobytes() for x in vars(second.finish()).values()] == [x.tobytes() for x in vars(whole.finish()).values()]

@@ -1,5 +1,8 @@
 """The store: what goes in comes out, in the order asked for, and nothing unfinished opens."""
 
+import hashlib
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import zarr
 
 from fourcast.data.climatology import Climatology
 from fourcast.data.statistics import Statistics
-from fourcast.data.store import append, create_store, finish, open_store
+from fourcast.data.store import open_store
+from fourcast.data.writer import append, create_store, encode_shard, finish
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 
@@ -32,7 +36,7 @@ def group(tmp_path: Path) -> zarr.Group:
 def group_path(group: zarr.Group, tmp_path: Path) -> Path:
     """The finished store's folder."""
     climatology = Climatology(np.array([0, 6, 18]), np.arange(108, dtype=np.float32).reshape(3, 1, 3, 3, 4))
-    numbers = Statistics(np.array([1.0, 2, 3]), np.array([4.0, 5, 6]), np.array([7.0, 8, 9]))
+    numbers = Statistics(np.array([1.0, 2, 3]), np.array([4.0, 5, 6]), np.array([7.0, 8, 9]), np.zeros(3), np.ones(3))
     static = {"lsm": np.eye(3, 4, dtype=np.float32)}
     finish(group, numbers, climatology, static, {"step_hours": 6, "synthetic": False})
     return tmp_path / "store"
@@ -102,3 +106,33 @@ def test_xarray_opens_it(group_path: Path) -> None:
         assert data.fields.dims == ("time", "channel", "latitude", "longitude")
         np.testing.assert_array_equal(data.time.values, TIMES.astype("M8[ns]"))
         np.testing.assert_array_equal(data.fields.sel(channel="t850"), FIELDS[:, 1])
+
+
+def test_a_store_of_the_first_format_opens(group_path: Path) -> None:
+    """Before format 2 there were no minimum and maximum and no folder of the ingestion."""
+    for name in ("minimum", "maximum", "ingest"):
+        shutil.rmtree(group_path / name)
+    zarr.open_group(group_path, mode="r+").attrs["fourcast_store"] = 1
+    store = open_store(group_path)
+    np.testing.assert_array_equal(store.read(slice(None)), FIELDS)
+    assert np.isnan(store.statistics.minimum).all()
+
+
+def test_an_opening_waits_for_a_publication_to_end(group_path: Path) -> None:
+    group = zarr.open_group(group_path, mode="r+")
+    finished = dict(group.attrs)
+    group.attrs.put({**finished, "complete": False, "publishing": True})
+    threading.Timer(0.3, group.attrs.put, [finished]).start()
+    np.testing.assert_array_equal(open_store(group_path).times, TIMES)
+
+
+def test_a_store_that_lacks_an_array_is_damaged(group_path: Path) -> None:
+    shutil.rmtree(group_path / "mean")
+    (group_path / "time").rename(group_path / "elsewhere")
+    with pytest.raises(InputError, match="is damaged"):
+        open_store(group_path)
+
+
+def test_the_same_fields_are_the_same_bytes() -> None:
+    fields = np.random.default_rng(0).standard_normal((3, 5, 64, 128)).astype(np.float32)
+    assert len({hashlib.sha256(encode_shard(fields, 4)).hexdigest() for _ in range(10)}) == 1
