@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from fourcast import __version__
 from fourcast.checkpoint import Card, build
-from fourcast.config import DataConfig, TrainConfig, within
-from fourcast.data.dataset import Batches, Period, Windows, fits_in_memory, loader
-from fourcast.data.store import Store, open_store
+from fourcast.config import DataConfig, Period, TrainConfig, within
+from fourcast.data.dataset import Batches, Normalisation, Span, Windows, fits_in_memory, normalisation
+from fourcast.data.loader import Loading, load
+from fourcast.data.series import Series, open_series
 from fourcast.distributed import Process, parallelize, process_group
 from fourcast.errors import InputError
 from fourcast.train.log import TrainingLog
@@ -30,24 +31,26 @@ def train(config: TrainConfig) -> Path:
     configuration in the same place.
     """
     run = Path(config.output)
-    store = open_store(config.data.store)
-    channels = store.channels if config.data.channels is None else _names(config.data.channels)
-    card = describe(config, store, channels)
+    series = open_series(config.data.store)
+    channels = series.first.channels if config.data.channels is None else _names(config.data.channels)
+    windows, held_out = (_windows(config, series, channels, chosen) for chosen in periods(config.data, series))
+    _require_apart(windows, held_out)
+    step_scale = _step_scale(series, channels, windows, config.data.stride)
+    card = describe(config, series, channels, step_scale)
     with process_group(config.device) as process:
-        windows, held_out = (_windows(config, store, channels, period) for period in periods(config.data, store))
-        _require_apart(windows, held_out)
         torch.manual_seed(config.seed)
         model = build(card).to(process.device)
         optimizer = build_optimizer(model, config.optim)
         start = resume(run, config, card, (model, optimizer), process)
-        loss = build_loss(config.loss, store.grid, _step_scale(store, channels).to(process.device))
+        loss = build_loss(config.loss, card.grid, step_scale.to(process.device))
+        normalise = normalisation(series.first, channels, process.device)
         process.say(
             f"training {sum(p.numel() for p in model.parameters()):,} parameters on {len(windows)} samples of "
-            f"{len(channels)} channels, {store.grid.shape[0]}×{store.grid.shape[1]}, on {process.world_size} × "
+            f"{len(channels)} channels, {card.grid.shape[0]}×{card.grid.shape[1]}, on {process.world_size} × "
             f"{process.device.type}" + (f", from step {start}" if start else "")
         )
         if start < config.steps:
-            _loop(config, Session(run, card, process, loss), (windows, held_out), (model, optimizer), start)
+            _loop(config, Session(run, card, process, loss, normalise), (windows, held_out), (model, optimizer), start)
     return run
 
 
@@ -59,6 +62,7 @@ class Session:
     card: Card
     process: Process
     loss: Loss
+    normalise: Normalisation
 
 
 def _loop(
@@ -74,14 +78,16 @@ def _loop(
     batches = Batches(len(windows), config.batch_size, config.seed, (process.rank, process.world_size))
     log = TrainingLog(session.run, start, config.steps, config.tensorboard) if process.is_first else None
     workers = 0 if windows.memory is not None else config.data.workers
+    loading = Loading(config.data.loader, workers, config.data.prefetch)
     recent: list[Tensor] = []
-    for step, window in enumerate(loader(windows, batches.between(start, config.steps), workers), start):
+    for step, window in enumerate(load(windows, batches.between(start, config.steps), loading), start):
         rate = learning_rate(config.optim, step, config.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
         torch.manual_seed(int(np.random.SeedSequence([config.seed, step, process.rank]).generate_state(1)[0]))
-        recent.append(train_step(parallel, optimizer, session.loss, window.to(process.device), config))
+        states = session.normalise(window.to(process.device, non_blocking=True))
+        recent.append(train_step(parallel, optimizer, session.loss, states, config))
         done = step + 1
         validating = done % config.validate_every == 0 or done == config.steps
         saving = validating or done % config.checkpoint_every == 0
@@ -92,7 +98,7 @@ def _loop(
             _require_finite("gradient norm", gradient, done, session.run)
             if log is not None:
                 log.scalars(done, {"loss": mean, "gradient_norm": gradient, "learning_rate": rate})
-        scores = validate(model, held_out, session.loss, config, process) if validating else {}
+        scores = validate(model, (held_out, session.normalise), session.loss, config, process) if validating else {}
         if validating:
             _require_finite("validation loss", scores["validation_loss"], done, session.run)
         if log is not None and validating:
@@ -133,22 +139,25 @@ def train_step(
     return torch.stack([value.detach(), norm])
 
 
-def periods(data: DataConfig, store: Store) -> tuple[Period, Period]:
-    """Training and validation period; where none is named, validation takes the last tenth of the training period."""
-    if data.validation_start is not None or data.validation_end is not None:
-        return (data.train_start, data.train_end), (data.validation_start, data.validation_end)
-    times = store.times[within(store.times, data.train_start, data.train_end)]
+def periods(data: DataConfig, series: Series) -> tuple[list[Period], list[Period]]:
+    """Training and validation periods; where none is named, validation takes the last tenth of the training period."""
+    training = data.train_periods
+    if data.validation_periods is not None:
+        return training, data.validation_periods
+    if len(training) > 1:
+        raise InputError("with several training periods name data.validation_start and data.validation_end too")
+    (start, end), times = training[0], series.times[within(series.times, *training[0])]
     if len(times) < 2:
         raise InputError(
-            f"{store.path} holds {len(times)} analyses in data.train_start to data.train_end, too few to train on; it "
-            f"has {len(store.times)} from {store.times[0]} to {store.times[-1]}"
+            f"{series.name} holds {len(times)} analyses in data.train_start to data.train_end, too few to train on; it "
+            f"has {len(series.times)} from {series.times[0]} to {series.times[-1]}"
         )
     first_held_out = max(len(times) * 9 // 10, 1)
-    return (data.train_start, str(times[first_held_out - 1])), (str(times[first_held_out]), data.train_end)
+    return [(start, str(times[first_held_out - 1]))], [(str(times[first_held_out]), end)]
 
 
 def _require_apart(windows: Windows, held_out: Windows) -> None:
-    shared = len(np.intersect1d(windows.starts, held_out.starts))
+    shared = len(np.intersect1d(windows.times[:, 0], held_out.times[:, 0]))
     if shared:
         raise InputError(
             f"{shared} of {len(held_out)} validation samples are trained on: end data.train_end before "
@@ -156,14 +165,10 @@ def _require_apart(windows: Windows, held_out: Windows) -> None:
         )
 
 
-def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Card:
+def describe(config: TrainConfig, series: Series, channels: tuple[str, ...], step_scale: Tensor) -> Card:
     """The card of the model that this training makes."""
+    store = series.first
     chosen = store.channel_positions(channels)
-    mean, std = store.statistics.mean[chosen], store.statistics.std[chosen]
-    constant = (store.statistics.tendency_std[chosen] == 0) | ~(std > 1e-7 * np.abs(mean))  # float32 resolves no less
-    if constant.any():
-        dead = ", ".join(name for name, never in zip(channels, constant, strict=True) if never)
-        raise InputError(f"{store.path}: {dead} never changes; leave it out of data.channels")
     residual = config.model.target == "residual"
     return Card(
         kind="forecast",
@@ -172,16 +177,16 @@ def describe(config: TrainConfig, store: Store, channels: tuple[str, ...]) -> Ca
         out_channels=len(channels),
         latitude=store.grid.latitude.tolist(),
         longitude=store.grid.longitude.tolist(),
-        step_hours=store.step_hours,
+        step_hours=store.step_hours * config.data.stride,
         channels=list(channels),
-        mean=mean.tolist(),
-        std=std.tolist(),
-        step_scale=_step_scale(store, channels).tolist() if residual else None,
+        mean=store.statistics.mean[chosen].tolist(),
+        std=store.statistics.std[chosen].tolist(),
+        step_scale=step_scale.tolist() if residual else None,
         synthetic=store.synthetic,
         provenance={
             "fourcast": __version__,
             "torch": torch.__version__,
-            "data": store.attributes.get("source_paths", []),
+            "data": [path for part in series.stores for path in part.attributes.get("source_paths", [])],
             "train": [config.data.train_start, config.data.train_end],
         },
     )
@@ -191,14 +196,21 @@ def _names(channels: list[str]) -> tuple[str, ...]:
     return tuple(channel.name for channel in parse_channels(channels))
 
 
-def _windows(config: TrainConfig, store: Store, channels: tuple[str, ...], period: Period) -> Windows:
-    in_memory = fits_in_memory(store, len(channels), len(store.times), config.data.memory_gb)
-    return Windows(store, channels, period, 1 + config.rollout_steps, in_memory)
+def _windows(config: TrainConfig, series: Series, channels: tuple[str, ...], chosen: list[Period]) -> Windows:
+    in_memory = fits_in_memory(series, len(channels), config.data.memory_gb)
+    return Windows(series, channels, chosen, Span(1, config.rollout_steps, config.data.stride), in_memory)
 
 
-def _step_scale(store: Store, channels: tuple[str, ...]) -> Tensor:
+def _step_scale(series: Series, channels: tuple[str, ...], windows: Windows, stride: int) -> Tensor:
+    """Typical change from one state to the next [C], in standard deviations; InputError where something is constant."""
+    store = series.first
     chosen = store.channel_positions(channels)
-    scale = store.statistics.tendency_std[chosen] / store.statistics.std[chosen]
-    if not np.all(scale > 0):
+    mean, std = store.statistics.mean[chosen], store.statistics.std[chosen]
+    change = store.statistics.tendency_std[chosen] if stride == 1 else windows.tendency_std()
+    constant = (change == 0) | ~(std > 1e-7 * np.abs(mean))  # float32 resolves no less
+    if constant.any():
+        dead = ", ".join(name for name, never in zip(channels, constant, strict=True) if never)
+        raise InputError(f"{store.path}: {dead} never changes; leave it out of data.channels")
+    if not np.all(change > 0):
         raise InputError(f"{store.path} has no two analyses {store.step_hours} h apart in its statistics period")
-    return torch.tensor(scale, dtype=torch.float32)
+    return torch.tensor(change / std, dtype=torch.float32)

@@ -25,7 +25,7 @@ def fingerprint(config: TrainConfig, card: Card) -> str:
     relevant = asdict(config) | {"card": asdict(card) | {"provenance": card.provenance.get("data")}}
     for key in ("output", "device", "log_every", "keep_checkpoints", "tensorboard", "resume", "checkpoint_every"):
         relevant.pop(key)
-    for key in ("memory_gb", "workers"):
+    for key in ("memory_gb", "loader", "workers", "prefetch"):
         relevant["data"].pop(key)
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 from tiny import CHANNELS, GRID, TIMES, model_config, train_config, waves, write_store
 
 from fourcast.checkpoint import find_checkpoint, load_card, load_tensors, training_checkpoints
-from fourcast.config import DataConfig, OptimConfig
-from fourcast.data.store import open_store
+from fourcast.config import DataConfig, OptimConfig, TrainConfig
+from fourcast.data.dataset import Span, Windows
+from fourcast.data.series import open_series
 from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.train.loop import periods, train, train_step
@@ -99,11 +101,58 @@ def test_validation_may_come_before_the_first_line_of_the_log(tiny_store: Path, 
     assert [entry["step"] for entry in log(run)] == [1, 1, 2, 2]
 
 
-def test_without_memory_or_with_it_the_weights_are_the_same(tiny_store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"workers": 0},
+        {"workers": 3, "prefetch": 1},
+        pytest.param({"loader": "processes", "workers": 2}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_whoever_reads_the_weights_are_the_same(tiny_store: Path, tmp_path: Path, data: dict[str, Any]) -> None:
     config = train_config(tiny_store, tmp_path / "memory", steps=3)
     train(config)
-    train(replace(config, output=str(tmp_path / "disk"), data=replace(config.data, memory_gb=0.0)))
+    train(replace(config, output=str(tmp_path / "disk"), data=replace(config.data, memory_gb=0.0, **data)))
     assert_same(weights(tmp_path / "memory", 3), weights(tmp_path / "disk", 3))
+
+
+def test_a_stride_makes_a_model_of_longer_steps(tiny_store: Path, tmp_path: Path) -> None:
+    config = train_config(tiny_store, tmp_path / "run", steps=1, loss="area_mse", model=model_config(target="residual"))
+    run = train(replace(config, data=replace(config.data, stride=3)))
+    card = load_card(run)
+    assert card.step_hours == 18
+    # Waves of wavenumbers 1 and 2 that move by 67.5° in a step change by 2 sin(33.75°) and 2 sin(67.5°) of their size.
+    assert card.step_scale == pytest.approx([1.1111, 1.8478], rel=1e-3)
+    # In units of that change persistence errs by 1.
+    assert log(run)[-1]["persistence_loss"] == pytest.approx(1.0, rel=0.01)
+
+
+def test_stores_that_continue_each_other_are_trained_on_as_one(tmp_path: Path) -> None:
+    fields = waves()
+    halves = [
+        write_store(tmp_path / name, TIMES[chosen], fields[chosen])
+        for name, chosen in (("first", slice(0, 16)), ("second", slice(16, 40)))
+    ]
+    config = train_config(halves[0], tmp_path / "run", steps=2)
+    run = train(replace(config, data=replace(config.data, store=[str(half) for half in halves])))
+    # 32 times to 8 August, 31 windows of two, none of them lost between the stores.
+    assert len(_train_windows(config, halves)) == 31
+    assert load_card(run).mean == pytest.approx(open_series([str(halves[0])]).first.statistics.mean.tolist())
+
+
+def _train_windows(config: TrainConfig, stores: list[Path]) -> Windows:
+    series = open_series([str(store) for store in stores])
+    return Windows(series, CHANNELS, config.data.train_periods, Span(), in_memory=True)
+
+
+def test_several_training_periods_need_a_validation_period(tiny_store: Path) -> None:
+    several = DataConfig(train_start=["2026-08-01", "2026-08-05"], train_end=["2026-08-02", "2026-08-06"])
+    with pytest.raises(InputError, match=r"several training periods name data\.validation_start"):
+        periods(several, open_series([str(tiny_store)]))
+    training, held_out = periods(replace(several, validation_start="2026-08-08"), open_series([str(tiny_store)]))
+    assert training == [("2026-08-01", "2026-08-02"), ("2026-08-05", "2026-08-06")]
+    assert held_out == [("2026-08-08", None)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -124,15 +173,15 @@ def test_a_step_over_several_states_is_the_mean_of_their_losses(precision: str) 
 
 
 def test_without_a_validation_period_the_last_tenth_is_held_out(tiny_store: Path) -> None:
-    store = open_store(tiny_store)  # 40 times from 1 August, every 6 h
+    store = open_series([str(tiny_store)])  # 40 times from 1 August, every 6 h
     train_period, held_out = periods(DataConfig(store="s"), store)
-    assert train_period == (None, "2026-08-09T18")  # 36 of them
-    assert held_out == ("2026-08-10T00", None)
+    assert train_period == [(None, "2026-08-09T18")]  # 36 of them
+    assert held_out == [("2026-08-10T00", None)]
     train_period, held_out = periods(DataConfig(store="s", train_end="2026-08-05"), store)  # 20 times
-    assert train_period == (None, "2026-08-05T06")
-    assert held_out == ("2026-08-05T12", "2026-08-05")
+    assert train_period == [(None, "2026-08-05T06")]
+    assert held_out == [("2026-08-05T12", "2026-08-05")]
     named = DataConfig(store="s", train_end="2026-08-08", validation_start="2026-08-09")
-    assert periods(named, store) == ((None, "2026-08-08"), ("2026-08-09", None))
+    assert periods(named, store) == ([(None, "2026-08-08")], [("2026-08-09", None)])
 
 
 def test_training_on_the_validation_period_is_refused(tiny_store: Path, tmp_path: Path) -> None:

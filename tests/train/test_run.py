@@ -72,7 +72,8 @@ def test_a_file_is_no_run(config: TrainConfig) -> None:
 def test_the_fingerprint_covers_what_shapes_the_result(config: TrainConfig) -> None:
     free: list[dict[str, Any]] = [
         {"output": "elsewhere"}, {"device": "cuda"}, {"log_every": 7}, {"keep_checkpoints": 9}, {"tensorboard": True},
-        {"checkpoint_every": 5}, {"data": replace(config.data, memory_gb=0.0, workers=2)},
+        {"checkpoint_every": 5},
+        {"data": replace(config.data, memory_gb=0.0, workers=2, loader="processes", prefetch=5)},
     ]  # fmt: skip
     bound: list[dict[str, Any]] = [
         {"seed": 1}, {"steps": 7}, {"batch_size": 8}, {"loss": "area_mse"}, {"precision": "bf16"},
