@@ -107,7 +107,7 @@ class IngestConfig:
 
     workers: processes on this machine (null: one for each core), as many as fit into memory_gb together. part: "k/N",
     the k-th share of N where several machines share the work, as in a Slurm array. dask: the address of a scheduler.
-    part_times: how many times, in whole shards, are done and recorded at once (null: about two gigabytes).
+    part_times: how many times, in whole shards, are done and recorded at once (null: about half a gigabyte).
     """
 
     source: Any = MISSING

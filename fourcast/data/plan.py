@@ -25,7 +25,7 @@ from fourcast.variables import parse_channels
 
 log = logging.getLogger(__name__)
 PRELIMINARY = "0005"
-PART_BYTES = 2**31
+PART_BYTES = 2**29
 """Size of a part where the configuration leaves it open: some seconds of work, and enough parts to share out."""
 ELSEWHERE = (
     "output", "overwrite", "allow", "part_times", "memory_gb", "workers", "part", "dask", "storage_options",
