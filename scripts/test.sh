@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install fourcast with what its tests need and run them: linters, types, import layers, tests. Arguments go to pytest.
+# Install fourcast with what its tests need and run them: linters, types, import layers, tests, two at a time. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh dev
@@ -9,4 +9,4 @@ ruff check .
 mypy
 lint-imports
 hadolint docker/Dockerfile
-pytest "$@"
+pytest -n 2 "$@"

@@ -89,7 +89,7 @@ def test_what_hydra_cannot_compose_fails_with_its_name(fourcast, typo: str) -> N
 
 
 def test_defects_keep_their_traceback(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(path: str) -> str:
+    def broken(path: str, checksums: bool) -> str:
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr("fourcast.inspect.describe", broken)
@@ -98,7 +98,7 @@ def test_defects_keep_their_traceback(fourcast, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_full_disk_is_one_line_and_status_1(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def full(path: str) -> str:
+    def full(path: str, checksums: bool) -> str:
         raise OSError(28, "No space left on device", "somewhere")
 
     monkeypatch.setattr("fourcast.inspect.describe", full)
@@ -108,7 +108,7 @@ def test_a_full_disk_is_one_line_and_status_1(fourcast, monkeypatch: pytest.Monk
 
 
 def test_interruption_is_not_an_error_of_anybody(fourcast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(path: str) -> str:
+    def interrupted(path: str, checksums: bool) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fourcast.inspect.describe", interrupted)
