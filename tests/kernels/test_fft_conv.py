@@ -1,5 +1,3 @@
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +17,7 @@ from fft_conv_checks import (
     prepared,
     truth,
 )
+from interpreter import run_in_the_interpreter
 from mixer_cases import gradients, relative
 from spectral_checks import poisoned
 
@@ -294,30 +293,14 @@ def test_the_module_needs_no_triton():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-RUN = """
-import os, sys, pytest
-status = pytest.main(sys.argv[1:])
-sys.stdout.flush()
-os._exit(status)  # with the verdict, and without tearing down Python: native libraries have crashed in that
-"""
-
-
-def in_the_interpreter(marker: str) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1", "FOURCAST_KERNELS": "triton"}
-    command = [sys.executable, "-c", RUN, "--noconftest", "-m", marker, str(HERE / "interpreted_fft_conv.py")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"\d+ passed", run.stdout)
-
-
 def test_kernels_in_the_interpreter():
-    in_the_interpreter("not slow")
+    run_in_the_interpreter(HERE / "interpreted_fft_conv.py")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_kernels_on_long_sequences_in_the_interpreter():
-    in_the_interpreter("slow")
+    run_in_the_interpreter(HERE / "interpreted_fft_conv.py", "slow")
 
 
 @pytest.mark.gpu

@@ -1,11 +1,10 @@
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from interpreter import run_in_the_interpreter
 from mixer_cases import NAMES, cast, gradients, mixer_inputs, relative
 from spectral_checks import check_same_bits_twice, check_upper_band, check_values_and_gradients, poisoned
 
@@ -25,29 +24,13 @@ def small(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     return cast(mixer_inputs((2, 4, 6, 8), 2), dtype)
 
 
-RUN = """
-import os, sys, pytest
-status = pytest.main(sys.argv[1:])
-sys.stdout.flush()
-os._exit(status)  # with the verdict, and without tearing down Python: native libraries have crashed in that
-"""
-
-
-def in_the_interpreter(marker: str) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1", "FOURCAST_KERNELS": "triton"}
-    command = [sys.executable, "-c", RUN, "--noconftest", "-m", marker, str(HERE / "interpreted_spectral.py")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"\d+ passed", run.stdout)
-
-
 def test_kernels_in_the_interpreter():
-    in_the_interpreter("not slow")
+    run_in_the_interpreter(HERE / "interpreted_spectral.py")
 
 
 @pytest.mark.slow
 def test_kernels_on_larger_grids_in_the_interpreter():
-    in_the_interpreter("slow")
+    run_in_the_interpreter(HERE / "interpreted_spectral.py", "slow")
 
 
 def test_gradients_are_those_of_finite_differences():

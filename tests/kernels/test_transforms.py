@@ -1,12 +1,11 @@
 import math
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from interpreter import run_in_the_interpreter
 from mixer_cases import mixer_inputs, relative
 from spectral_checks import poisoned
 from torch import Tensor
@@ -255,20 +254,8 @@ def test_the_module_needs_no_triton():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-RUN = """
-import os, sys, pytest
-status = pytest.main(sys.argv[1:])
-sys.stdout.flush()
-os._exit(status)  # with the verdict, and without tearing down Python: native libraries have crashed in that
-"""
-
-
 def test_kernels_in_the_interpreter():
-    environment = os.environ | {"TRITON_INTERPRET": "1", "FOURCAST_KERNELS": "triton"}
-    command = [sys.executable, "-c", RUN, "--noconftest", str(HERE / "interpreted_transforms.py")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"\d+ passed", run.stdout)
+    run_in_the_interpreter(HERE / "interpreted_transforms.py")
 
 
 @pytest.mark.gpu
