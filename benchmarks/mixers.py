@@ -29,11 +29,14 @@ from omegaconf import OmegaConf
 from fourcast.checkpoint import load_card, load_model
 from fourcast.config import ModelConfig, TrainConfig, conf_directory, register_schemas
 from fourcast.data.store import Store, open_store
+from fourcast.distributed import Process
 from fourcast.grid import area_weights
 from fourcast.models.build import build_model
-from fourcast.train.loop import train, train_step
+from fourcast.train.learner import learner_of
+from fourcast.train.loop import train
 from fourcast.train.loss import build_loss
-from fourcast.train.optim import build_optimizer
+from fourcast.train.objective import Draw, Rollout
+from fourcast.train.step import Batch, Stepper
 
 MIXERS = ("afno", "fno", "gfnet", "aff", "ffc", "parc", "long_conv", "none")
 LEADS = (6, 12, 24, 48, 72)
@@ -99,7 +102,7 @@ def composed(mixer: str, arguments: argparse.Namespace, output: str) -> TrainCon
     register_schemas()
     overrides = [
         "+experiment/train=quickstart", f"mixer={mixer}", f"steps={arguments.steps}", f"output={output}",
-        f"data.store={arguments.store}", f"device={arguments.device}", "tensorboard=false",
+        f"data.store={arguments.store}", f"device={arguments.device}", "trackers=null",
         f"validate_every={max(arguments.steps // 4, 1)}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_directory().resolve()), version_base="1.3"):
@@ -129,14 +132,17 @@ def step_cost(config: TrainConfig, store: Store, device: torch.device) -> tuple[
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     count = len(store.channels)
     torch.manual_seed(0)
-    model = build_model(config.model, (count, count), store.grid.shape, torch.ones(count)).to(device)
-    optimizer = build_optimizer(model, config.optim)
-    loss = build_loss(config.loss, store.grid, torch.ones(count, device=device))
+    process = Process(0, 1, 0, 1, device)
+    model = build_model(config.model, (count, count), store.grid.shape, torch.ones(count))
+    learner = learner_of(model, config, process)
+    loss = build_loss(config.loss, store.channels, store.grid, torch.ones(count, device=device))
+    stepper = Stepper(Rollout(store.channels, store.channels, loss, config.precision), process, 1, None)
     window = torch.randn(config.batch_size, 2, count, *store.grid.shape, device=device)
+    batch = Batch(window, Draw(0, 0, range(config.batch_size)))
     times = []
     for _ in range(13):
         start = time.perf_counter()
-        train_step(model, optimizer, loss, window, config)
+        stepper.step(learner, batch, config.optim.learning_rate, False)
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)

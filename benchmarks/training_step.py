@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fourcast.config import ModelConfig, OptimConfig, TrainConfig
+from fourcast.config import ModelConfig, TrainConfig
+from fourcast.distributed import Process
 from fourcast.models.build import build_model
-from fourcast.train.loop import train_step
+from fourcast.train.learner import learner_of
 from fourcast.train.loss import relative_l2
-from fourcast.train.optim import build_optimizer
+from fourcast.train.objective import Draw, Rollout
+from fourcast.train.step import Batch, Stepper
 
 
 def main() -> None:
@@ -28,15 +30,19 @@ def main() -> None:
     model_config = ModelConfig(arguments.patch, arguments.embed_dim, arguments.depth)
     config = TrainConfig(model=model_config, precision=arguments.precision)
     torch.manual_seed(0)
-    model = build_model(model_config, (arguments.channels, arguments.channels), (height, width)).to(device)
-    optimizer = build_optimizer(model, OptimConfig())
+    process = Process(0, 1, 0, 1, device)
+    model = build_model(model_config, (arguments.channels, arguments.channels), (height, width))
+    learner = learner_of(model, config, process)
+    names = tuple(str(channel) for channel in range(arguments.channels))
+    stepper = Stepper(Rollout(names, names, relative_l2, arguments.precision), process, 1, None)
     window = torch.randn(arguments.batch, 2, arguments.channels, height, width, device=device)
+    batch = Batch(window, Draw(0, 0, range(arguments.batch)))
     for _ in range(2):
-        train_step(model, optimizer, relative_l2, window, config)
+        stepper.step(learner, batch, 1e-4, False)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=activities) as profiled:
         for _ in range(arguments.steps):
-            train_step(model, optimizer, relative_l2, window, config)
+            stepper.step(learner, batch, 1e-4, False)
     report = table(profiled, device.type, heading(arguments, device))
     print(report)
     if arguments.output:

@@ -1,14 +1,14 @@
 """Checkpoints: enough to forecast with nothing else, written whole or not at all, read without running code.
 
     checkpoint.json   the card: model configuration, channels, grid, statistics, where it came from
-    weights.pt        the model's tensors alone
-    training.pt       optimizer and position, where a training wrote it
+    tensors/          model.* and, of a training, average.* (weights averaged over its steps) and optimizer.*
+    position.json     where a training stood
 
 A training run holds them as RUN/checkpoints/step_NNNNNNNN, and RUN/best.json names the best of them.
 """
 
-import json
 import pickle
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,22 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
+from torch import nn
 
+from fourcast import sharded
 from fourcast.config import ModelConfig
 from fourcast.errors import InputError
-from fourcast.files import read_json, whole_directory
+from fourcast.files import read_json, whole_directory, write_json
 from fourcast.grid import Grid
 from fourcast.mixer_config import MIXERS
 from fourcast.models.build import build_model, build_network
 from fourcast.models.precipitation import PrecipitationNet
 
-FORMAT = 2
-"""Of the card; format 1 knew no mixer but AFNO and is read, too."""
+FORMAT = 3
+"""Format 1 knew no mixer but AFNO; it and format 2 kept the model in weights.pt. Both are read, too."""
+TENSORS = "tensors"
+MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."
+"""How the names of tensors begin, by what they belong to."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +73,50 @@ def build(card: Card) -> nn.Module:
     return build_model(card.model, (card.in_channels, card.out_channels), shape, scale)
 
 
-def save_checkpoint(path: Path, model: nn.Module, card: Card, training: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint directory; ``path`` exists only once all of it is on disk."""
+def save_checkpoint(path: Path, model: nn.Module, card: Card) -> None:
+    """Write a checkpoint to forecast with; ``path`` exists only once all of it is on disk."""
     with whole_directory(path) as directory:
-        torch.save(model.state_dict(), directory / "weights.pt")
-        if training is not None:
-            torch.save(training, directory / "training.pt")
-        record = {"fourcast_checkpoint": FORMAT, **asdict(card)}
-        (directory / "checkpoint.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        sharded.write(directory / TENSORS, {MODEL + name: tensor for name, tensor in model.state_dict().items()})
+        write_card(directory, card)
+
+
+def write_card(directory: Path, card: Card) -> None:
+    """Write checkpoint.json, which makes a directory a checkpoint."""
+    write_json(directory / "checkpoint.json", {"fourcast_checkpoint": FORMAT, **asdict(card)})
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
-    """The trained model of a checkpoint or training run, in evaluation mode.
+    """The trained model of a checkpoint or training run, in evaluation mode; averaged weights where it has them.
 
     It maps normalised x_BCHW to the normalised next state (a precipitation model: to log(1 + tp/1e-5)).
     """
     directory = find_checkpoint(path)
     model = build(load_card(directory))
-    _load_weights(model, load_tensors(directory / "weights.pt"), directory)
+    load_weights(model, directory)
     return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, directory: Path) -> None:
+    """Fill ``model`` with the weights of the checkpoint in ``directory``, its averaged ones where it has them."""
+    own = model.state_dict()
+    try:
+        if (directory / TENSORS).is_dir():
+            held = sharded.names(directory / TENSORS)
+            unknown = [name for name in held if name.startswith(MODEL) and name.removeprefix(MODEL) not in own]
+            if unknown:
+                raise InputError(f"the model has no {', '.join(sorted(unknown)[:5])}")
+            best = {name: AVERAGE if AVERAGE + name in held else MODEL for name in own}
+            sharded.read(directory / TENSORS, {best[name] + name: tensor for name, tensor in own.items()})
+        else:
+            model.load_state_dict(load_tensors(directory / "weights.pt"))
+    except (InputError, RuntimeError) as error:
+        raise InputError(f"the weights in {directory} do not fit its checkpoint.json: {error}") from error
+
+
+def weights_files(path: str | Path) -> list[Path]:
+    """The files that hold a checkpoint's tensors, in order."""
+    directory = find_checkpoint(path)
+    return sorted(file for file in (directory / TENSORS).glob("*.distcp")) or [directory / "weights.pt"]
 
 
 def load_card(path: str | Path) -> Card:
@@ -95,8 +124,8 @@ def load_card(path: str | Path) -> Card:
     file = find_checkpoint(path) / "checkpoint.json"
     record = read_json(file)
     form = record.pop("fourcast_checkpoint", None) if isinstance(record, dict) else None
-    if form not in (1, FORMAT):
-        raise InputError(f"{file} is no fourcast checkpoint of format 1 or {FORMAT}; train again or import the weights")
+    if form not in range(1, FORMAT + 1):
+        raise InputError(f"{file} is no fourcast checkpoint of format 1 to {FORMAT}; train again or import the weights")
     try:
         model = record.pop("model")
         return Card(model=_model_config(_of_format_1(model) if form == 1 else model), **record)
@@ -134,7 +163,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = _first_line(error)
+        named = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        found = f"it names {named[1]}" if named else "it is no file of torch.save"
         raise InputError(f"{path} holds more than tensors and plain values and is refused: {found}") from error
     except Exception as error:  # on bytes that are no torch file its reader raises almost anything
         raise InputError(f"{path} is not a readable torch file: {_first_line(error)}") from error
@@ -159,13 +189,6 @@ def _of_format_1(model: dict[str, Any]) -> dict[str, Any]:
     of_mixer = ("num_blocks", "sparsity_threshold", "modes")
     mixer = {key: model[key] for key in of_mixer if key in model}
     return {key: model[key] for key in model if key not in of_mixer} | {"mixer": {"name": "afno", **mixer}}
-
-
-def _load_weights(model: nn.Module, tensors: dict[str, Tensor], directory: Path) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"the weights in {directory} do not fit its checkpoint.json: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:

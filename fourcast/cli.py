@@ -13,10 +13,12 @@ VERBS = {
     "fetch": ("fourcast.data.fetch", "fetch", "download ERA5 from the Climate Data Store"),
     "ingest": ("fourcast.data.ingest", "ingest", "turn analyses (netCDF, GRIB, zarr) into a training store"),
     "inspect": ("fourcast.inspect", "inspect", "say what a file, store, checkpoint or forecast run holds"),
+    "plan": ("fourcast.train.plan", "plan", "predict memory, disk and time of a training before it starts"),
     "train": ("fourcast.train.loop", "train", "train a model; under torchrun on many devices"),
     "forecast": ("fourcast.forecast.ensemble", "forecast", "roll a model forward into CF netCDF, one file a member"),
     "verify": ("fourcast.verify.evaluate", "verify", "score a forecast run beside persistence and climatology"),
     "import-weights": ("fourcast.import_weights", "import_weights", "turn published weights into a checkpoint"),
+    "export-weights": ("fourcast.export_weights", "export_weights", "turn a checkpoint into published weights"),
 }
 
 
@@ -65,7 +67,8 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     register_schemas()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing and exiting
     prefix = "experiment="
-    presets = [f"+experiment/{verb}=" + o.removeprefix(prefix) if o.startswith(prefix) else o for o in overrides]
+    group = "train" if verb == "plan" else verb
+    presets = [f"+experiment/{group}=" + o.removeprefix(prefix) if o.startswith(prefix) else o for o in overrides]
     sys.argv = [f"fourcast {verb}", *presets]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=verb)(task)()

@@ -16,6 +16,7 @@ from omegaconf import MISSING, OmegaConf
 from fourcast.checks import below_one, not_negative, one_of, positive
 from fourcast.errors import InputError
 from fourcast.mixer_config import MIXERS, AFNOConfig, MixerConfig
+from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
 
 STORE = "data/store.zarr"
 """Where a store is made and looked for unless said otherwise; likewise the runs/ of each verb."""
@@ -236,7 +237,8 @@ class ModelConfig:
     """FourCastNet's network (Pathak et al. 2022); the defaults are the published sizes and its mixer.
 
     target: direct, where the network gives the next state as published, or residual, where it gives the change in
-    units of its typical size.
+    units of its typical size. noise_channels: channels of standard normal noise, drawn anew at every step, that the
+    network sees beside the state, so that one state has an ensemble of successors.
     """
 
     patch_size: int = 8
@@ -247,8 +249,10 @@ class ModelConfig:
     drop_path_rate: float = 0.0
     mixer: MixerConfig = field(default_factory=AFNOConfig)
     target: str = "direct"
+    noise_channels: int = 0
 
     def __post_init__(self) -> None:
+        not_negative("model.noise_channels", self.noise_channels)
         for key in ("patch_size", "embed_dim", "depth", "mlp_ratio"):
             positive(f"model.{key}", getattr(self, key))
         one_of("model.target", self.target, ("direct", "residual"))
@@ -258,66 +262,72 @@ class ModelConfig:
 
 
 @dataclass
-class OptimConfig:
-    """AdamW with linear warm-up and a cosine to zero, per step."""
-
-    learning_rate: float = 5e-4
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    gradient_clip: float | None = None
-
-    def __post_init__(self) -> None:
-        positive("optim.learning_rate", self.learning_rate)
-        not_negative("optim.warmup_steps", self.warmup_steps)
-        not_negative("optim.weight_decay", self.weight_decay)
-        for key in ("beta1", "beta2"):
-            below_one(f"optim.{key}", getattr(self, key))
-        if self.gradient_clip is not None:
-            positive("optim.gradient_clip", self.gradient_clip)
-
-
-@dataclass
 class TrainConfig:
     """``fourcast train``: train a model on a store.
 
-    batch_size is global: it is divided among ranks. rollout_steps: how many steps the loss sees. precision: fp32,
-    or bf16 autocast. loss: relative_l2 as published, or area_mse. resume: go on from the newest checkpoint in
-    output, if there is one.
+    batch_size is global: it is divided among processes. precision: fp32, tf32 (fp32 with matrix products of lower
+    precision where a GPU has them), or autocast to bf16 or fp16. start_from: a checkpoint whose weights, channels and
+    statistics a new training begins with. backbone: a checkpoint on whose prediction a precipitation model is
+    trained, towards the store's tp06; null: train a forecast model. skip_limit: how many steps in a row may be
+    skipped for a loss or gradient that is not finite.
+
+    validate_every, validation_samples: how often, in steps, and from how many initial times; validation_steps: how far
+    these are rolled forward for scores by channel, where the period is that long. pictures: channels drawn as maps and
+    spectra at every validation (null: the first). checkpoint_every: steps between checkpoints, of which
+    keep_checkpoints and the best stay; async_checkpoints writes them while training goes on. trackers: tensorboard,
+    wandb, mlflow, or null: log.jsonl alone. profile_steps: how many steps, after the first three, go into a profile.
+    resume: go on from the newest checkpoint in output, if there is one.
     """
 
     output: str = "runs/train"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     steps: int = 10_000
     batch_size: int = 64
-    rollout_steps: int = 1
-    loss: str = "relative_l2"
     precision: str = "fp32"
+    start_from: str | None = None
+    backbone: str | None = None
     seed: int = 0
     device: str = "auto"
+    skip_limit: int = 10
     log_every: int = 50
     validate_every: int = 1000
     validation_samples: int = 256
+    validation_steps: int = 4
+    pictures: Any = None
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
-    tensorboard: bool = True
+    async_checkpoints: bool = True
+    trackers: Any = "tensorboard"
+    profile_steps: int = 0
     resume: bool = True
 
     def __post_init__(self) -> None:
-        one_of("precision", self.precision, ("fp32", "bf16"))
-        one_of("loss", self.loss, ("relative_l2", "area_mse"))
-        for key in ("steps", "batch_size", "rollout_steps", "log_every", "validate_every", "validation_samples",
-                    "checkpoint_every", "keep_checkpoints"):  # fmt: skip
+        self.pictures = as_list("pictures", self.pictures)
+        self.trackers = as_list("trackers", self.trackers)
+        for tracker in self.trackers or []:
+            one_of("trackers", tracker, ("tensorboard", "wandb", "mlflow"))
+        one_of("precision", self.precision, ("fp32", "tf32", "bf16", "fp16"))
+        for key in ("steps", "batch_size", "log_every", "validate_every", "validation_samples", "validation_steps",
+                    "checkpoint_every", "keep_checkpoints", "skip_limit"):  # fmt: skip
             positive(key, getattr(self, key))
         not_negative("seed", self.seed)
+        not_negative("profile_steps", self.profile_steps)
+        if self.loss.name == "crps" and self.model.noise_channels == 0:
+            raise InputError("loss.name=crps trains an ensemble: give the model noise with model.noise_channels=1")
+        if self.backbone is not None and self.model.target != "direct":
+            raise InputError("backbone=… trains a precipitation model: set model.target=direct")
+        if self.backbone is not None and self.model.noise_channels:
+            raise InputError("backbone=… trains a precipitation model: set model.noise_channels=0")
 
 
 @dataclass
 class EnsembleConfig:
-    """Members of a forecast. Member 0 is unperturbed; amplitude is in standard deviations of each channel."""
+    """Members of a forecast. Member 0 starts from the unperturbed analysis; amplitude is in standard deviations."""
 
     size: int = 1
     members: list[int] | None = None
@@ -340,9 +350,12 @@ class ForecastConfig:
     """``fourcast forecast``: roll a checkpoint forward from one or many initial times into CF netCDF.
 
     init_times: the initial times themselves, or null for one every init_every_hours from init_start to init_end.
+    precipitation: the checkpoint of a precipitation model, which adds tp06 to every state, the initial one too: metres
+    in the six hours that end at its time.
     """
 
     checkpoint: str = "runs/train"
+    precipitation: str | None = None
     store: str = STORE
     output: str = "runs/forecast"
     init_times: Any = None
@@ -389,7 +402,7 @@ class ImportWeightsConfig:
 
     channels: names in the order of the weights; null: the published set of that many channels. means, stds: .npy
     files of the normalisation, without which the checkpoint loads but cannot forecast. image_size: (rows, columns)
-    where the weights cannot say; null: the published 1:2 shape that the number of tokens implies.
+    where the file does not say; null: the published 1:2 shape that the number of tokens implies.
     """
 
     source: str = MISSING
@@ -409,15 +422,29 @@ class ImportWeightsConfig:
             raise InputError(f"image_size must be [rows, columns], found {self.image_size}")
 
 
+@dataclass
+class ExportWeightsConfig:
+    """``fourcast export-weights``: write a checkpoint of ours in the form in which FourCastNet's weights are published.
+
+    output: the file, which torch.load reads.
+    """
+
+    checkpoint: str = MISSING
+    output: str = MISSING
+    overwrite: bool = False
+
+
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
     "fetch": FetchConfig,
     "ingest": IngestConfig,
     "inspect": InspectConfig,
+    "plan": TrainConfig,
     "train": TrainConfig,
     "forecast": ForecastConfig,
     "verify": VerifyConfig,
     "import-weights": ImportWeightsConfig,
+    "export-weights": ExportWeightsConfig,
 }
 
 

@@ -114,10 +114,14 @@ def _moved_aside(path: Path) -> Path:
     return path.rename(temporary.with_name(temporary.name.removesuffix(PARTIAL) + ".removed" + PARTIAL))
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 digest of a file, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def sha256(*paths: Path) -> str:
+    """The SHA-256 digest of a file, or of several one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

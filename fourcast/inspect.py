@@ -49,9 +49,21 @@ def describe_checkpoint(folder: Path) -> str:
             f"  grid {card.grid}, step {card.step_hours} h",
             f"  channels in: {', '.join(card.channels) if card.channels else f'{card.in_channels}, unnamed'}",
             f"  statistics: {'yes' if card.mean else 'none, so it cannot forecast'}",
+            *_training(find_checkpoint(folder)),
             *(f"  {key}: {value}" for key, value in card.provenance.items()),
         ]
     )
+
+
+def _training(checkpoint: Path) -> list[str]:
+    """Where the training stood that wrote a checkpoint."""
+    from fourcast.files import read_json
+
+    if not (checkpoint / "position.json").is_file():
+        return []
+    record = read_json(checkpoint / "position.json")
+    scores = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in record["scores"].items())
+    return [f"  training: step {record['position']['step']}{scores}"]
 
 
 def _settings(values: dict[str, Any], prefix: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,19 @@ import pytest
 import torch
 from tiny import CARD, CHANNELS, GRID, model_config
 
-from fourcast.checkpoint import Card, build, find_checkpoint, load_card, load_model, load_tensors, save_checkpoint
+from fourcast import sharded
+from fourcast.checkpoint import (
+    AVERAGE,
+    MODEL,
+    Card,
+    build,
+    find_checkpoint,
+    load_card,
+    load_model,
+    load_tensors,
+    save_checkpoint,
+    write_card,
+)
 from fourcast.errors import InputError
 from fourcast.files import write_json
 from fourcast.mixer_config import AFNOConfig, ModesConfig
@@ -39,7 +52,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, card: Card) -> None:
 
 
 def test_the_files_are_those_of_the_description(checkpoint: Path) -> None:
-    assert {path.name for path in checkpoint.iterdir()} == {"checkpoint.json", "weights.pt"}
+    assert {path.name for path in checkpoint.iterdir()} == {"checkpoint.json", "tensors"}
     assert json.loads((checkpoint / "checkpoint.json").read_text())["channels"] == list(CHANNELS)
     assert CARD.grid.same_as(GRID)
 
@@ -71,7 +84,7 @@ def test_where_there_is_no_checkpoint_it_says_how_to_make_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fourcast_checkpoint": 3}, "no fourcast checkpoint of format 1 or 2"),
+        ({"fourcast_checkpoint": 4}, "no fourcast checkpoint of format 1 to 3"),
         ({"surprise": 1}, "does not describe a model: .*surprise"),
         ({"model": {"patch_size": 4, "mixer": AFNO, "wings": 2}}, "does not describe a model: .*wings"),
         ({"model": {"patch_size": "four", "mixer": AFNO}}, "does not describe a model: .*four"),
@@ -107,7 +120,7 @@ def test_a_card_names_no_python_object(checkpoint: Path) -> None:
 def test_a_card_of_format_1_is_read_as_afno(checkpoint: Path) -> None:
     card = checkpoint / "checkpoint.json"
     record = json.loads(card.read_text())
-    assert record["fourcast_checkpoint"] == 2
+    assert record["fourcast_checkpoint"] == 3
     mixer = record["model"].pop("mixer")
     assert mixer.pop("name") == "afno"
     mixer["modes"]["hard_thresholding_fraction"] = 0.5
@@ -118,13 +131,38 @@ def test_a_card_of_format_1_is_read_as_afno(checkpoint: Path) -> None:
     load_model(checkpoint)
 
 
+def test_weights_of_older_formats_are_read(checkpoint: Path) -> None:
+    """They lay in one file, as torch.save writes it."""
+    expected = load_model(checkpoint).state_dict()
+    torch.save(expected, checkpoint / "weights.pt")
+    shutil.rmtree(checkpoint / "tensors")
+    found = load_model(checkpoint).state_dict()
+    assert [name for name, value in expected.items() if not torch.equal(found[name], value)] == []
+
+
+def test_averaged_weights_come_first(tmp_path: Path) -> None:
+    model = build(CARD)
+    own = {MODEL + name: value for name, value in model.state_dict().items()}
+    average = {AVERAGE + name: value.detach() + 1.0 for name, value in model.named_parameters()}
+    sharded.write(tmp_path / "tensors", own | average | {"optimizer.x": torch.zeros(3)})
+    write_card(tmp_path, CARD)
+    found = load_model(tmp_path).state_dict()
+    for name, value in model.state_dict().items():
+        averaged = AVERAGE + name in average
+        assert torch.equal(found[name], value + 1.0 if averaged else value), name
+
+
 def test_damaged_files_are_named(checkpoint: Path) -> None:
-    weights = checkpoint / "weights.pt"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"weights.pt is not a readable torch file"):
+    (weights,) = (checkpoint / "tensors").glob("*.distcp")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"the weights in .* do not fit its checkpoint.json: .*tensors is damaged"):
         load_model(checkpoint)
-    weights.unlink()
+    shutil.rmtree(checkpoint / "tensors")
     with pytest.raises(InputError, match=r"there is no file .*weights.pt"):
+        load_model(checkpoint)
+    torch.save(build(CARD).state_dict(), checkpoint / "weights.pt")
+    (checkpoint / "weights.pt").write_bytes((checkpoint / "weights.pt").read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"weights.pt is not a readable torch file"):
         load_model(checkpoint)
     (checkpoint / "checkpoint.json").write_text('{"fourcast_checkpoint": 1, "kin')
     with pytest.raises(InputError, match=r"checkpoint.json is not readable as JSON"):

@@ -41,7 +41,7 @@ def test_help_names_every_verb(fourcast) -> None:
 def test_an_unknown_verb_names_the_known_ones(fourcast) -> None:
     status, out, err = fourcast("predict", "x=1")
     assert (status, out) == (2, "")
-    assert err.startswith("fourcast: no verb 'predict'; expected one of simulate, fetch, ingest, inspect, train")
+    assert err.startswith("fourcast: no verb 'predict'; expected one of simulate, fetch, ingest, inspect, plan, train")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_an_unknown_verb_names_the_known_ones(fourcast) -> None:
         ("train", "there is no store at data/store.zarr"),
         ("train output=run data.store=absent.zarr", "there is no store at absent.zarr"),
         ("train output=run data.store=STORE data.channels=[t2m,msl]", "has no channel msl; it holds t2m, z500"),
-        ("train output=run data.store=STORE model.patch_size=4 rollout_steps=40", "holds no 41 analyses 6 h apart"),
+        ("train output=run data.store=STORE model.patch_size=4 rollout.steps=40", "holds no 41 analyses 6 h apart"),
         ("train output=run data.store=STORE model.patch_size=4 batch_size=-2", "batch_size must be above 0, found -2"),
         ("train output=run data.store=STORE data.train_end=2026", "data.train_end must be a UTC time to the hour"),
         ("forecast init_times=2026-08-10", "there is no checkpoint in runs/train"),
@@ -65,6 +65,7 @@ def test_an_unknown_verb_names_the_known_ones(fourcast) -> None:
         ("verify plots=false", "runs/forecast holds no forecast"),
         ("verify forecast=f store=s output=o plots=false", "f holds no forecast"),
         ("import-weights source=w.tar output=o", "there is no file w.tar"),
+        ("export-weights checkpoint=absent output=o", "there is no checkpoint in absent"),
         ("train output=${nothing} data.store=s", "nothing"),
     ],
 )

@@ -15,7 +15,6 @@ from fourcast.config import (
     ImportWeightsConfig,
     IngestConfig,
     ModelConfig,
-    OptimConfig,
     PlanetConfig,
     TrainConfig,
     VerifyConfig,
@@ -37,6 +36,7 @@ from fourcast.mixer_config import (
     ModesConfig,
     ParCConfig,
 )
+from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
 
 
 @pytest.mark.parametrize("text", ["2026-08-10T12", "2026-08-10 12:00", "2026-08-10T12:00:00Z"])
@@ -116,8 +116,23 @@ def test_one_name_or_several() -> None:
         (lambda: OptimConfig(beta2=1.0), "optim.beta2 must lie in"),
         (lambda: OptimConfig(warmup_steps=-1), "optim.warmup_steps must not be negative"),
         (lambda: OptimConfig(gradient_clip=0.0), "optim.gradient_clip must be above 0"),
-        (lambda: TrainConfig(precision="fp8"), "precision must be one of fp32, bf16, found 'fp8'"),
-        (lambda: TrainConfig(loss="l1"), "loss must be one of relative_l2, area_mse"),
+        (lambda: TrainConfig(precision="fp8"), "precision must be one of fp32, tf32, bf16, fp16, found 'fp8'"),
+        (lambda: LossConfig(name="l1"), "loss.name must be one of relative_l2, area_mse"),
+        (lambda: LossConfig(channel_weights={"t850": -1.0}), "loss.channel_weights.t850 must not be negative"),
+        (lambda: LossConfig(crps_members=1), "loss.crps_members must be 2 or more, found 1"),
+        (lambda: LossConfig(crps_alpha=1.5), r"loss.crps_alpha must lie in \[0, 1\], found 1.5"),
+        (lambda: RolloutConfig(0), "rollout.steps must be a number of steps from 1 on"),
+        (lambda: RolloutConfig({100: 2}), r"from training step 0 on as in .*, found \{100: 2\}"),
+        (lambda: RolloutConfig("two"), "rollout.steps must be"),
+        (lambda: RolloutConfig(2, backprop_steps=0), "rollout.backprop_steps must be above 0"),
+        (lambda: ParallelConfig(strategy="zero"), "parallel.strategy must be one of ddp, fsdp, hybrid"),
+        (lambda: ParallelConfig(recompute=1.5), r"parallel.recompute must lie in \[0, 1\], found 1.5"),
+        (lambda: ParallelConfig(compile="fast"), "parallel.compile must be one of default, reduce-overhead"),
+        (lambda: OptimConfig(schedule="staircase"), "optim.schedule must be one of cosine, one_cycle, constant"),
+        (lambda: OptimConfig(ema_decay=1.0), r"optim.ema_decay must lie in \[0, 1\)"),
+        (lambda: TrainConfig(trackers="notebook"), "trackers must be one of tensorboard, wandb, mlflow"),
+        (lambda: TrainConfig(loss=LossConfig("crps")), "give the model noise with model.noise_channels=1"),
+        (lambda: TrainConfig(backbone="b", model=ModelConfig(target="residual")), "set model.target=direct"),
         (lambda: TrainConfig(steps=0), "steps must be above 0"),
         (lambda: TrainConfig(validation_samples=0), "validation_samples must be above 0"),
         (lambda: TrainConfig(keep_checkpoints=0), "keep_checkpoints must be above 0"),

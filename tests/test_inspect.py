@@ -1,5 +1,6 @@
 """fourcast inspect: a few true words about whatever lies at a path."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ def test_a_training_run_is_its_best_checkpoint(tiny_run: Path) -> None:
     assert "grid 8×16 (latitude 90 … -67.5, longitude 0 … 337.5), step 6 h" in text
     assert "channels in: t2m, z500" in text
     assert "statistics: yes" in text
+    assert re.search(r"training: step 6, validation loss \S+, persistence loss \S+\n", text)
 
 
 def test_a_checkpoint_says_what_it_lacks(tmp_path: Path) -> None:

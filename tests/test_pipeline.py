@@ -14,7 +14,7 @@ COMMANDS = [
     ["simulate", "planet.days=12", "planet.spinup_days=0"],
     ["ingest", "statistics_end=2001-01-08"],
     ["train", *DAYS, "model.embed_dim=16", "model.depth=1", "steps=8", "batch_size=8", "validate_every=4",
-     "validation_samples=4", "tensorboard=false", "device=cpu"],
+     "validation_samples=4", "trackers=null", "device=cpu"],
     ["forecast", "init_start=2001-01-10T12", "init_end=2001-01-11T00", "init_every_hours=12", "lead_hours=24",
      "ensemble.size=3", "device=cpu"],
     ["verify", "plots=false"],

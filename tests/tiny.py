@@ -6,10 +6,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from fourcast.checkpoint import Card
+from fourcast import sharded
+from fourcast.checkpoint import MODEL, TENSORS, Card
 from fourcast.config import (
     DataConfig,
     EnsembleConfig,
@@ -32,7 +35,7 @@ INIT = "2026-08-05T00"
 ROOT = Path(__file__).resolve().parent.parent
 OVERRIDES = [
     "model.patch_size=4", "model.embed_dim=16", "model.depth=1", "model.mixer.num_blocks=2", "batch_size=4",
-    "device=cpu", "tensorboard=false", "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
+    "device=cpu", "trackers=null", "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
 ]  # fmt: skip
 """What makes a training tiny on the command line; ``train_config`` is the same as a dataclass."""
 
@@ -98,9 +101,21 @@ def train_config(store: Path, output: Path, **changes: object) -> TrainConfig:
         "steps": 6,
         "batch_size": 4,
         "device": "cpu",
-        "tensorboard": False,
+        "trackers": None,
     }
     return TrainConfig(**(given | changes))  # type: ignore[arg-type]
+
+
+def tensors_of(checkpoint: Path, prefix: str = MODEL) -> dict[str, Tensor]:
+    """All tensors of a checkpoint whose names begin with ``prefix``, under the rest of their names."""
+    described = sharded.read_description(checkpoint / TENSORS).state_dict_metadata
+    found = {
+        name: torch.zeros(kind.size, dtype=kind.properties.dtype)  # type: ignore[union-attr]
+        for name, kind in described.items()
+        if name.startswith(prefix)
+    }
+    sharded.read(checkpoint / TENSORS, found)
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
 
 def forecast_config(checkpoint: Path, store: Path, output: Path, **changes: object) -> ForecastConfig:

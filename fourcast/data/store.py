@@ -11,6 +11,8 @@
 The group attribute ``complete`` is written last; ``generation`` counts how often the store was published.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -61,6 +63,14 @@ class Store:
     def synthetic(self) -> bool:
         """Whether the data come from a simulated planet."""
         return bool(self.attributes["synthetic"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the store says of itself, sources and statistics included, in hexadecimal."""
+        described = hashlib.sha256(json.dumps(dict(self.attributes), sort_keys=True).encode())
+        for statistic in fields(self.statistics):
+            described.update(np.asarray(getattr(self.statistics, statistic.name), np.float64).tobytes())
+        return described.hexdigest()
 
     def read(self, positions: slice | list[int], channels: tuple[str, ...] | None = None) -> Float32:
         """Fields [T, C, H, W] at ``positions`` along time, for ``channels`` in their order (default: all)."""

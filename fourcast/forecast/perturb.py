@@ -1,20 +1,22 @@
-"""Perturbations of initial states: pure functions whose every number is keyed by who draws it."""
+"""Perturbations of initial states and noise of models: pure functions whose numbers are keyed by who draws them."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fourcast.noise import normal_fields, stream
 
 Float32 = NDArray[np.float32]
 
 
 def member_generator(seed: int, init_time: np.datetime64, member: int) -> np.random.Generator:
-    """The random stream of one member: Philox, a counter-based generator (Salmon et al. 2011), keyed by all three.
+    """The random stream of one member's initial state.
 
     It depends on nothing else, so a member's numbers are the same bits in any batch, on any rank, drawn alone or
     again after a restart.
     """
-    hours = int(init_time.astype("datetime64[h]").astype(np.int64))
-    key = np.random.SeedSequence([seed, hours % 2**64, member]).generate_state(2, np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    return stream(seed, _hours(init_time), member)
 
 
 def gaussian(shape: tuple[int, ...], amplitude: float, generator: np.random.Generator) -> Float32:
@@ -27,3 +29,20 @@ def perturbed(state_CHW: Float32, amplitude: float, seed: int, init_time: np.dat
     if member == 0:
         return state_CHW.copy()
     return state_CHW + gaussian(state_CHW.shape, amplitude, member_generator(seed, init_time, member))
+
+
+def model_noise(
+    shape_NHW: tuple[int, int, int], seed: int, init_time: np.datetime64, members: Sequence[int], step: int
+) -> Float32:
+    """The standard normal noise [M, N, H, W] that a model with N noise channels sees at ``step`` of a forecast.
+
+    Steps count from 1. Every member has its own, member 0 too: as the control it starts from the unperturbed
+    analysis, and is one draw of the model like the others.
+    """
+    assert step >= 1, step  # step 0 would be the stream of the initial state
+    hours = _hours(init_time)
+    return normal_fields([(seed, hours, member, step) for member in members], shape_NHW)
+
+
+def _hours(init_time: np.datetime64) -> int:
+    return int(init_time.astype("datetime64[h]").astype(np.int64)) % 2**64

@@ -45,10 +45,10 @@ def build_model(
     grid_shape: tuple[int, int],
     step_scale_C: Tensor | None = None,
 ) -> nn.Module:
-    """The network of ``config`` for (in, out) channels on an H×W grid.
+    """The network of ``config`` for (in, out) channels on an H×W grid: [B, in + N, H, W] → [B, out, H, W].
 
-    step_scale_C [C] is what a residual target multiplies the network's output with; InputError where the patches
-    do not tile the grid.
+    The N = config.noise_channels channels of noise stand behind those of the state. step_scale_C [C] is what a
+    residual target multiplies the network's output with; InputError where the patches do not tile the grid.
     """
     network = build_network(config, channels, grid_shape)
     if config.target == "direct":
@@ -58,11 +58,11 @@ def build_model(
 
 
 def build_network(config: ModelConfig, channels: tuple[int, int], grid_shape: tuple[int, int]) -> FourCastNet:
-    """FourCastNet's network itself, giving what it is trained to give."""
+    """FourCastNet's network itself, giving what it is trained to give; its input is that of ``build_model``."""
     in_channels, out_channels = channels
     tokens = tokens_shape(grid_shape, config.patch_size)
     return FourCastNet(
-        PatchEmbed(config.patch_size, in_channels, config.embed_dim),
+        PatchEmbed(config.patch_size, in_channels + config.noise_channels, config.embed_dim),
         [_block(config, tokens, position) for position in range(config.depth)],
         tokens,
         out_channels,

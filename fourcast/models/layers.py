@@ -48,7 +48,8 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 class Residual(nn.Module):
     """A network that gives the change over one step: x + scale · network(x), per channel, in normalised units.
 
-    scale_C is the typical size of that change, so that the network's output is of order one on every channel.
+    scale_C is the typical size of that change, so that the network's output is of order one on every channel. What
+    the input holds behind these C channels, such as noise, the network sees and the state does not.
     """
 
     scale: Tensor
@@ -59,5 +60,5 @@ class Residual(nn.Module):
         self.register_buffer("scale", scale_C[:, None, None].clone())
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """[B, C, H, W] → the state one step later."""
-        return x_BCHW + self.scale * self.network(x_BCHW)
+        """[B, C or more, H, W] → the state [B, C, H, W] one step later."""
+        return x_BCHW[:, : len(self.scale)] + self.scale * self.network(x_BCHW)

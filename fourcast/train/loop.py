@@ -1,56 +1,56 @@
 """``fourcast train``: one loop, top to bottom."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fourcast import __version__
-from fourcast.checkpoint import Card, build
-from fourcast.config import DataConfig, Period, TrainConfig, within
-from fourcast.data.dataset import Batches, Normalisation, Span, Windows, fits_in_memory, normalisation
+from fourcast.config import TrainConfig
+from fourcast.data.dataset import Batches, Normalisation
 from fourcast.data.loader import Loading, load
-from fourcast.data.series import Series, open_series
-from fourcast.distributed import Process, parallelize, process_group
+from fourcast.distributed import Process, process_group
 from fourcast.errors import InputError
+from fourcast.train.learner import Learner, make_learner
 from fourcast.train.log import TrainingLog
-from fourcast.train.loss import Loss, build_loss
-from fourcast.train.optim import build_optimizer, learning_rate
-from fourcast.train.run import prune, resume, save
-from fourcast.train.validate import validate
-from fourcast.variables import parse_channels
+from fourcast.train.objective import Draw, make_objective
+from fourcast.train.optim import learning_rate
+from fourcast.train.parallel import average_buffers
+from fourcast.train.precision import set_matmul_precision
+from fourcast.train.prepare import Task, loss_steps, prepare
+from fourcast.train.profiler import profiled
+from fourcast.train.run import claim, rate_newest, resume
+from fourcast.train.saver import Saver
+from fourcast.train.signals import EXIT_INTERRUPTED, StopRequest, stop_requests
+from fourcast.train.step import Batch, Outcome, Stepper
+from fourcast.train.validate import HeldOut, held_out, validate
 
 
 def train(config: TrainConfig) -> Path:
     """Train, or go on training, in ``config.output``; return that run directory.
 
-    The run holds config.json, log.jsonl, checkpoints/step_NNNNNNNN and best.json. Ranks of a torchrun job share
-    the work. Raises InputError for a store, period or grid that does not fit, and for a run of another
-    configuration in the same place.
+    The run holds config.json, log.jsonl, checkpoints/step_NNNNNNNN, best.json and validation/. Processes started
+    together by torchrun, srun or mpirun share the work. SIGTERM and SIGUSR1 save a checkpoint and exit with status
+    75; the same command goes on. Raises InputError for a store, period or grid that does not fit, and for a run of
+    another configuration in the same place.
     """
-    run = Path(config.output)
-    series = open_series(config.data.store)
-    channels = series.first.channels if config.data.channels is None else _names(config.data.channels)
-    windows, held_out = (_windows(config, series, channels, chosen) for chosen in periods(config.data, series))
-    _require_apart(windows, held_out)
-    step_scale = _step_scale(series, channels, windows, config.data.stride)
-    card = describe(config, series, channels, step_scale)
-    with process_group(config.device) as process:
-        torch.manual_seed(config.seed)
-        model = build(card).to(process.device)
-        optimizer = build_optimizer(model, config.optim)
-        start = resume(run, config, card, (model, optimizer), process)
-        loss = build_loss(config.loss, card.grid, step_scale.to(process.device))
-        normalise = normalisation(series.first, channels, process.device)
-        process.say(
-            f"training {sum(p.numel() for p in model.parameters()):,} parameters on {len(windows)} samples of "
-            f"{len(channels)} channels, {card.grid.shape[0]}×{card.grid.shape[1]}, on {process.world_size} × "
-            f"{process.device.type}" + (f", from step {start}" if start else "")
-        )
-        if start < config.steps:
-            _loop(config, Session(run, card, process, loss, normalise), (windows, held_out), (model, optimizer), start)
+    task = prepare(config)
+    with stop_requests() as request, process_group(config.device) as process:
+        set_matmul_precision(config.precision)
+        run = Path(config.output)
+        learner = make_learner(task, process)
+        found = claim(run, config, task.card, process)
+        if found is not None:
+            resume(found, learner)
+            if process.is_first:
+                rate_newest(found)
+        _announce(task, learner, process)
+        if learner.position.step < config.steps:
+            _loop(task, learner, process, request)
     return run
 
 
@@ -58,159 +58,139 @@ def train(config: TrainConfig) -> Path:
 class Session:
     """What stays the same from the first step to the last."""
 
-    run: Path
-    card: Card
+    task: Task
     process: Process
-    loss: Loss
+    stepper: Stepper
     normalise: Normalisation
+    held_out: HeldOut
+    saver: Saver
+    log: TrainingLog | None
 
 
-def _loop(
-    config: TrainConfig,
-    session: Session,
-    data: tuple[Windows, Windows],
-    learner: tuple[nn.Module, torch.optim.Optimizer],
-    start: int,
-) -> None:
-    (windows, held_out), (model, optimizer) = data, learner
-    process = session.process
-    parallel = parallelize(model, process)
-    batches = Batches(len(windows), config.batch_size, config.seed, (process.rank, process.world_size))
-    log = TrainingLog(session.run, start, config.steps, config.tensorboard) if process.is_first else None
-    workers = 0 if windows.memory is not None else config.data.workers
-    loading = Loading(config.data.loader, workers, config.data.prefetch)
-    recent: list[Tensor] = []
-    for step, window in enumerate(load(windows, batches.between(start, config.steps), loading), start):
-        rate = learning_rate(config.optim, step, config.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
-        torch.manual_seed(int(np.random.SeedSequence([config.seed, step, process.rank]).generate_state(1)[0]))
-        states = session.normalise(window.to(process.device, non_blocking=True))
-        recent.append(train_step(parallel, optimizer, session.loss, states, config))
-        done = step + 1
-        validating = done % config.validate_every == 0 or done == config.steps
-        saving = validating or done % config.checkpoint_every == 0
-        if saving or done % config.log_every == 0:
-            mean, gradient = (process.sum(torch.stack(recent).mean(0)) / process.world_size).tolist()
-            recent.clear()
-            _require_finite("loss", mean, done, session.run)
-            _require_finite("gradient norm", gradient, done, session.run)
-            if log is not None:
-                log.scalars(done, {"loss": mean, "gradient_norm": gradient, "learning_rate": rate})
-        scores = validate(model, (held_out, session.normalise), session.loss, config, process) if validating else {}
-        if validating:
-            _require_finite("validation loss", scores["validation_loss"], done, session.run)
-        if log is not None and validating:
-            log.scalars(done, scores)
-            log.say(done, f"loss {mean:.4g}  validation {scores['validation_loss']:.4g} "
-                    f"(persistence {scores['persistence_loss']:.4g})")  # fmt: skip
-        if process.is_first and saving:
-            save(session.run, session.card, model, optimizer, {"step": done, **scores})
-            prune(session.run, config.keep_checkpoints)
-    process.barrier()
-    if log is not None:
-        log.close()
-
-
-def _require_finite(name: str, value: float, step: int, run: Path) -> None:
-    if not np.isfinite(value):
-        raise InputError(
-            f"the {name} is {value} at step {step}: training has diverged; lower optim.learning_rate, set "
-            "optim.gradient_clip=1 or use precision=fp32, and leave out channels with missing values; checkpoints "
-            f"before it are kept in {run}"
-        )
-
-
-def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, window_BSCHW: Tensor, config: TrainConfig
-) -> Tensor:
-    """One optimizer step on windows of 1 + rollout_steps states; return [loss over the rollout, gradient norm]."""
-    state, total = window_BSCHW[:, 0], torch.zeros((), device=window_BSCHW.device)
-    with torch.autocast(window_BSCHW.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        for step in range(1, window_BSCHW.shape[1]):
-            state = model(state)
-            total = total + loss(state.float(), window_BSCHW[:, step])
-    value = total / config.rollout_steps
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.gradient_clip or torch.inf)
-    optimizer.step()
-    return torch.stack([value.detach(), norm])
-
-
-def periods(data: DataConfig, series: Series) -> tuple[list[Period], list[Period]]:
-    """Training and validation periods; where none is named, validation takes the last tenth of the training period."""
-    training = data.train_periods
-    if data.validation_periods is not None:
-        return training, data.validation_periods
-    if len(training) > 1:
-        raise InputError("with several training periods name data.validation_start and data.validation_end too")
-    (start, end), times = training[0], series.times[within(series.times, *training[0])]
-    if len(times) < 2:
-        raise InputError(
-            f"{series.name} holds {len(times)} analyses in data.train_start to data.train_end, too few to train on; it "
-            f"has {len(series.times)} from {series.times[0]} to {series.times[-1]}"
-        )
-    first_held_out = max(len(times) * 9 // 10, 1)
-    return [(start, str(times[first_held_out - 1]))], [(str(times[first_held_out]), end)]
-
-
-def _require_apart(windows: Windows, held_out: Windows) -> None:
-    shared = len(np.intersect1d(windows.times[:, 0], held_out.times[:, 0]))
-    if shared:
-        raise InputError(
-            f"{shared} of {len(held_out)} validation samples are trained on: end data.train_end before "
-            "data.validation_start, or name no validation period"
-        )
-
-
-def describe(config: TrainConfig, series: Series, channels: tuple[str, ...], step_scale: Tensor) -> Card:
-    """The card of the model that this training makes."""
-    store = series.first
-    chosen = store.channel_positions(channels)
-    residual = config.model.target == "residual"
-    return Card(
-        kind="forecast",
-        model=config.model,
-        in_channels=len(channels),
-        out_channels=len(channels),
-        latitude=store.grid.latitude.tolist(),
-        longitude=store.grid.longitude.tolist(),
-        step_hours=store.step_hours * config.data.stride,
-        channels=list(channels),
-        mean=store.statistics.mean[chosen].tolist(),
-        std=store.statistics.std[chosen].tolist(),
-        step_scale=step_scale.tolist() if residual else None,
-        synthetic=store.synthetic,
-        provenance={
-            "fourcast": __version__,
-            "torch": torch.__version__,
-            "data": [path for part in series.stores for path in part.attributes.get("source_paths", [])],
-            "train": [config.data.train_start, config.data.train_end],
-        },
+def _session(task: Task, learner: Learner, process: Process) -> Session:
+    config, run = task.config, Path(task.config.output)
+    objective = make_objective(task, process.device)
+    return Session(
+        task=task,
+        process=process,
+        stepper=Stepper(objective, process, config.parallel.accumulate, config.optim.gradient_clip),
+        normalise=task.normalisation(process.device),
+        held_out=held_out(task, objective, process.device),
+        saver=Saver(run, task.card, process, config.keep_checkpoints, config.async_checkpoints),
+        log=TrainingLog(run, learner.position.step, config) if process.is_first else None,
     )
 
 
-def _names(channels: list[str]) -> tuple[str, ...]:
-    return tuple(channel.name for channel in parse_channels(channels))
+def _loop(task: Task, learner: Learner, process: Process, request: StopRequest) -> None:
+    """All steps from where ``learner`` stands to the last, or until a signal asks to stop."""
+    config, position = task.config, learner.position
+    session = _session(task, learner, process)
+    profiles = profiled(Path(config.output) / "profile", config.profile_steps if process.is_first else 0)
+    logging = closing(session.log) if session.log else nullcontext()
+    with logging, closing(session.saver), profiles as profile:
+        for places, window in _batches(task, process, position.step):
+            # Random layers draw from a stream of their own at every step, so that resuming needs no saved state.
+            torch.manual_seed(_stream(config.seed, position.step, process.rank))
+            states = session.normalise(window.to(process.device, non_blocking=True))
+            batch = Batch(states, Draw(config.seed, position.step, places))
+            rate = learning_rate(config.optim, position.step, config.steps) * learner.plateau.factor
+            outcome = session.stepper.step(learner, batch, rate, request.name is not None)
+            if not outcome.finite:
+                _skip(session, learner, batch, outcome)
+            _report(session, learner, outcome, rate)
+            validating = _due(config.validate_every, position.step, config.steps)
+            if validating or outcome.stop or position.step % config.checkpoint_every == 0:
+                average_buffers(learner.model, process)
+                scores = _validate(session, learner) if validating else {}
+                session.saver.save(learner.tensors(), learner.state(), scores)
+            profile()
+            if outcome.stop:
+                break
+        session.saver.finish()
+    if position.step < config.steps:
+        process.say(f"stopped after step {position.step} as asked; the same command goes on from there")
+        sys.exit(EXIT_INTERRUPTED)
 
 
-def _windows(config: TrainConfig, series: Series, channels: tuple[str, ...], chosen: list[Period]) -> Windows:
-    in_memory = fits_in_memory(series, len(channels), config.data.memory_gb)
-    return Windows(series, channels, chosen, Span(1, config.rollout_steps, config.data.stride), in_memory)
+def _stream(*key: int) -> int:
+    """A seed that follows from ``key`` and from nothing else."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-def _step_scale(series: Series, channels: tuple[str, ...], windows: Windows, stride: int) -> Tensor:
-    """Typical change from one state to the next [C], in standard deviations; InputError where something is constant."""
-    store = series.first
-    chosen = store.channel_positions(channels)
-    mean, std = store.statistics.mean[chosen], store.statistics.std[chosen]
-    change = store.statistics.tendency_std[chosen] if stride == 1 else windows.tendency_std()
-    constant = (change == 0) | ~(std > 1e-7 * np.abs(mean))  # float32 resolves no less
-    if constant.any():
-        dead = ", ".join(name for name, never in zip(channels, constant, strict=True) if never)
-        raise InputError(f"{store.path}: {dead} never changes; leave it out of data.channels")
-    if not np.all(change > 0):
-        raise InputError(f"{store.path} has no two analyses {store.step_hours} h apart in its statistics period")
-    return torch.tensor(change / std, dtype=torch.float32)
+def _due(every: int, step: int, last: int) -> bool:
+    return step % every == 0 or step == last
+
+
+def _batches(task: Task, process: Process, start: int) -> Iterator[tuple[range, Tensor]]:
+    """(places in the whole batch, window [B, S, C, H, W]) of this process for every step from ``start`` on.
+
+    The windows of a stage are as long as its rollout; every stage draws from a sequence of samples of its own.
+    """
+    config, share = task.config, (process.rank, process.world_size)
+    stages = config.rollout.stages
+    ends = [first for first, _ in stages[1:]] + [config.steps]
+    for (first, steps), end in zip(stages, ends, strict=True):
+        begin, end = max(first, start), min(end, config.steps)
+        if begin >= end:
+            continue
+        windows = task.windows(steps)
+        batches = Batches(len(windows), config.batch_size, config.seed, share)
+        places = range(batches.mine.start, batches.mine.stop)
+        workers = 0 if windows.memory is not None else config.data.workers
+        loading = Loading(config.data.loader, workers, config.data.prefetch)
+        for window in load(windows, batches.between(begin, end), loading):
+            yield places, window
+
+
+def _report(session: Session, learner: Learner, outcome: Outcome, rate: float) -> None:
+    """Show the step; every so often write down the mean of the steps since."""
+    config, position = session.task.config, learner.position
+    if session.log is not None:
+        session.log.progress(position.step, outcome.loss)
+    if _due(config.log_every, position.step, config.steps):
+        if session.log is not None and position.recent:
+            loss, norm = np.mean(position.recent, axis=0).tolist()
+            session.log.scalars(position.step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate})
+        position.recent.clear()
+
+
+def _skip(session: Session, learner: Learner, batch: Batch, outcome: Outcome) -> None:
+    """Say which channel made a step unusable; InputError after too many in a row."""
+    position, limit = learner.position, session.task.config.skip_limit
+    if position.skipped == 0:
+        return  # fp16 overflowed, and the loss scale is lower now
+    culprit = session.stepper.culprits(learner, batch)
+    what = f"loss {outcome.loss}, gradient norm {outcome.gradient_norm}: {culprit} is not finite"
+    if session.log is not None:
+        session.log.say(position.step, f"skipped, {what}")
+        session.log.scalars(position.step, {"skipped_in_a_row": float(position.skipped)})
+    if position.skipped >= limit:
+        session.saver.finish()
+        raise InputError(
+            f"{position.skipped} steps in a row could not be used, up to step {position.step} ({what}); lower "
+            "optim.learning_rate, set optim.gradient_clip=1 or use precision=fp32, and leave out channels with missing "
+            f"values; the checkpoints in {session.task.config.output} are from before or hold unharmed weights"
+        )
+
+
+def _validate(session: Session, learner: Learner) -> dict[str, float]:
+    """Score the model, averaged where the training keeps an average, and let a plateau lower the learning rate."""
+    task, step = session.task, learner.position.step
+    with learner.average.applied(learner.model) if learner.average else nullcontext():
+        validation = validate(learner.model, session.held_out, loss_steps(task.config), session.process)
+    loss, persistence = (validation.losses[name] for name in ("validation_loss", "persistence_loss"))
+    if session.log is not None:
+        session.log.scalars(step, validation.scores)
+        session.log.say(step, f"validation {loss:.4g}, persistence {persistence:.4g}")
+    if task.config.optim.schedule == "plateau":
+        learner.plateau.update(loss, task.config.optim)
+    return validation.losses
+
+
+def _announce(task: Task, learner: Learner, process: Process) -> None:
+    count = sum(parameter.numel() for parameter in learner.model.parameters())
+    step, (h, w) = learner.position.step, task.card.grid.shape
+    process.say(
+        f"training {count:,} parameters on {len(task.channels)} channels, {h}×{w}, on {process.world_size} × "
+        f"{process.device.type}" + (f", from step {step}" if step else "")
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fourcast.forecast.perturb import gaussian, member_generator, perturbed
+from fourcast.forecast.perturb import gaussian, member_generator, model_noise, perturbed
 
 INIT = np.datetime64("2026-08-10T00")
 STATE = np.random.default_rng(0).normal(size=(3, 32, 64)).astype(np.float32)
@@ -48,3 +48,20 @@ def test_noise_is_white_with_the_amplitude_asked_for() -> None:
     for axis in range(3):
         assert abs(np.corrcoef(found.ravel(), np.roll(found, 1, axis).ravel())[0, 1]) < 0.07
     assert (gaussian((4,), 0.0, member_generator(0, INIT, 1)) == 0).all()
+
+
+def test_the_noise_of_a_model_belongs_to_one_member_and_step() -> None:
+    shape = (2, 8, 16)
+    whole = model_noise(shape, 7, INIT, (0, 3, 5), 4)
+    assert whole.shape == (3, *shape)
+    assert np.array_equal(model_noise(shape, 7, INIT, (5,), 4)[0], whole[2])
+    others = [model_noise(shape, *key)[0] for key in ((8, INIT, (5,), 4), (7, INIT + 6, (5,), 4), (7, INIT, (5,), 5))]
+    initial = member_generator(7, INIT, 5).standard_normal(shape, dtype=np.float32)
+    fields = [*whole, *others, initial]
+    correlations = np.corrcoef([field.ravel() for field in fields]) - np.eye(len(fields))
+    assert np.abs(correlations).max() < 5 / np.sqrt(256)
+
+
+def test_the_noise_of_a_model_before_1970() -> None:
+    early = np.datetime64("1959-01-01T06", "h")
+    assert model_noise((1, 2, 3), 0, early, (0,), 1).shape == (1, 1, 2, 3)

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from tiny import model_config
 
+from fourcast.models.build import build_model
 from fourcast.models.layers import MLP, PatchEmbed, Residual, drop_path, unpatchify
 
 
@@ -57,3 +59,27 @@ def test_residual_adds_the_scaled_change() -> None:
     x = torch.full((1, 2, 1, 1), 3.0)
     assert residual(x).flatten().tolist() == [3.0, 9.0]
     assert residual.state_dict()["scale"].shape == (2, 1, 1)
+
+
+def test_residual_leaves_noise_to_the_network() -> None:
+    class Noise(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1] == 3
+            return x[:, 2:]
+
+    residual = Residual(Noise(), torch.tensor([1.0, 2.0]))
+    x = torch.tensor([3.0, 3.0, 5.0]).reshape(1, 3, 1, 1)
+    assert residual(x).flatten().tolist() == [8.0, 13.0]
+
+
+@pytest.mark.parametrize("target", ["direct", "residual"])
+def test_a_network_with_noise_sees_it_behind_the_state(target: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(model_config(target=target, noise_channels=2), (3, 3), (8, 16), torch.ones(3)).eval()
+    state, noise = torch.randn(1, 3, 8, 16), torch.randn(2, 2, 8, 16)
+    both = torch.cat([state.expand(2, -1, -1, -1), noise], dim=1)
+    first, second = model(both)
+    assert first.shape == (3, 8, 16)
+    assert not torch.allclose(first, second, atol=1e-4)
+    both[1, 3:] = both[0, 3:]
+    torch.testing.assert_close(*model(both))

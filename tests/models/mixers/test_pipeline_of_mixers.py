@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import INIT, OVERRIDES, composed, forecast_config
+from tiny import INIT, OVERRIDES, composed, forecast_config, tensors_of
 
-from fourcast.checkpoint import load_card, load_model, load_tensors
+from fourcast.checkpoint import load_card, load_model
 from fourcast.config import EnsembleConfig, TrainConfig
 from fourcast.forecast.ensemble import forecast
 from fourcast.forecast.reader import open_run
@@ -33,7 +33,7 @@ def test_from_the_command_line_to_a_forecast(name: str, tiny_store: Path, tmp_pa
     assert load_card(run).model == config.model
     assert type(load_card(run).model.mixer) is MIXERS[name]
     assert f"mixer: name={name}" in describe(str(run))
-    model, written = load_model(run), load_tensors(run / "checkpoints/step_00000030/weights.pt")
+    model, written = load_model(run), tensors_of(run / "checkpoints/step_00000030")
     assert all(torch.equal(value, written[key]) for key, value in model.state_dict().items())
     scores = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][-1]
     assert scores["validation_loss"] < scores["persistence_loss"]
@@ -46,10 +46,10 @@ def test_from_the_command_line_to_a_forecast(name: str, tiny_store: Path, tmp_pa
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_trains_in_bf16_over_several_steps_and_stops_and_goes_on(name: str, tiny_store: Path, tmp_path: Path) -> None:
-    overrides = ("precision=bf16", "rollout_steps=2", "checkpoint_every=2")
+    overrides = ("precision=bf16", "rollout.steps=2", "checkpoint_every=2")
     whole = train(configured(name, tiny_store, tmp_path / "whole", "steps=4", *overrides))
     again = train(configured(name, tiny_store, tmp_path / "again", "steps=4", *overrides))
     shutil.rmtree(again / "checkpoints/step_00000004")  # as if stopped half-way
     train(configured(name, tiny_store, tmp_path / "again", "steps=4", *overrides))
-    first, second = (load_tensors(run / "checkpoints/step_00000004/weights.pt") for run in (whole, again))
+    first, second = (tensors_of(run / "checkpoints/step_00000004") for run in (whole, again))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
