@@ -273,7 +273,7 @@ class TrainConfig:
 
     validate_every, validation_samples: how often, in steps, and from how many initial times; validation_steps: how far
     these are rolled forward for scores by channel, where the period is that long. pictures: channels drawn as maps and
-    spectra at every validation (null: the first). checkpoint_every: steps between checkpoints, of which
+    spectra at every validation (null: the first; []: none). checkpoint_every: steps between checkpoints, of which
     keep_checkpoints and the best stay; async_checkpoints writes them while training goes on. trackers: tensorboard,
     wandb, mlflow, or null: log.jsonl alone. profile_steps: how many steps, after the first three, go into a profile.
     resume: go on from the newest checkpoint in output, if there is one.
@@ -307,7 +307,7 @@ class TrainConfig:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        self.pictures = as_list("pictures", self.pictures)
+        self.pictures = as_list("pictures", self.pictures) if self.pictures != [] else []
         self.trackers = as_list("trackers", self.trackers)
         for tracker in self.trackers or []:
             one_of("trackers", tracker, ("tensorboard", "wandb", "mlflow"))
@@ -323,6 +323,24 @@ class TrainConfig:
             raise InputError("backbone=… trains a precipitation model: set model.target=direct")
         if self.backbone is not None and self.model.noise_channels:
             raise InputError("backbone=… trains a precipitation model: set model.noise_channels=0")
+
+
+@dataclass
+class PlanConfig(TrainConfig):
+    """``fourcast plan``: predict what a training takes, with the keys of ``fourcast train``.
+
+    processes: on how many processes the training is to run. device_memory_gb: of each one's device; null: what this
+    machine's has free. With both, a training on a cluster's GPUs is planned on a laptop (device=cuda).
+    """
+
+    processes: int = 1
+    device_memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("processes", self.processes)
+        if self.device_memory_gb is not None:
+            positive("device_memory_gb", self.device_memory_gb)
 
 
 @dataclass
@@ -439,7 +457,7 @@ SCHEMAS: dict[str, type] = {
     "fetch": FetchConfig,
     "ingest": IngestConfig,
     "inspect": InspectConfig,
-    "plan": TrainConfig,
+    "plan": PlanConfig,
     "train": TrainConfig,
     "forecast": ForecastConfig,
     "verify": VerifyConfig,
@@ -456,7 +474,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     for verb, schema in SCHEMAS.items():
         node = OmegaConf.structured(schema)
-        if schema is TrainConfig:
+        if issubclass(schema, TrainConfig):
             node.model.mixer = MISSING
         store.store(name=f"{verb}_schema", node=node)
     for name, mixer in MIXERS.items():

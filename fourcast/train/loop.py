@@ -20,6 +20,7 @@ from fourcast.train.log import TrainingLog
 from fourcast.train.objective import Draw, make_objective
 from fourcast.train.optim import learning_rate
 from fourcast.train.parallel import average_buffers
+from fourcast.train.pictures import Scene, keep, scene
 from fourcast.train.precision import set_matmul_precision
 from fourcast.train.prepare import Task, loss_steps, prepare
 from fourcast.train.profiler import profiled
@@ -27,6 +28,7 @@ from fourcast.train.run import claim, rate_newest, resume
 from fourcast.train.saver import Saver
 from fourcast.train.signals import EXIT_INTERRUPTED, StopRequest, stop_requests
 from fourcast.train.step import Batch, Outcome, Stepper
+from fourcast.train.trackers import require_trackers
 from fourcast.train.validate import HeldOut, held_out, validate
 
 
@@ -38,8 +40,9 @@ def train(config: TrainConfig) -> Path:
     75; the same command goes on. Raises InputError for a store, period or grid that does not fit, and for a run of
     another configuration in the same place.
     """
+    require_trackers(config)
     task = prepare(config)
-    with stop_requests() as request, process_group(config.device) as process:
+    with process_group(config.device) as process, stop_requests() as request:
         set_matmul_precision(config.precision)
         run = Path(config.output)
         learner = make_learner(task, process)
@@ -63,6 +66,7 @@ class Session:
     stepper: Stepper
     normalise: Normalisation
     held_out: HeldOut
+    scene: Scene
     saver: Saver
     log: TrainingLog | None
 
@@ -76,6 +80,7 @@ def _session(task: Task, learner: Learner, process: Process) -> Session:
         stepper=Stepper(objective, process, config.parallel.accumulate, config.optim.gradient_clip),
         normalise=task.normalisation(process.device),
         held_out=held_out(task, objective, process.device),
+        scene=scene(task, objective.channels),
         saver=Saver(run, task.card, process, config.keep_checkpoints, config.async_checkpoints),
         log=TrainingLog(run, learner.position.step, config) if process.is_first else None,
     )
@@ -181,6 +186,7 @@ def _validate(session: Session, learner: Learner) -> dict[str, float]:
     loss, persistence = (validation.losses[name] for name in ("validation_loss", "persistence_loss"))
     if session.log is not None:
         session.log.scalars(step, validation.scores)
+        session.log.pictures(step, keep(validation, session.scene, Path(task.config.output), step))
         session.log.say(step, f"validation {loss:.4g}, persistence {persistence:.4g}")
     if task.config.optim.schedule == "plateau":
         learner.plateau.update(loss, task.config.optim)

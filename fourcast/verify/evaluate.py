@@ -17,7 +17,7 @@ from fourcast.grid import Grid, area_weights
 from fourcast.progress import progress
 from fourcast.variables import parse_channel, parse_channels
 from fourcast.verify.baselines import Baselines
-from fourcast.verify.maps import draw_maps
+from fourcast.verify.maps import draw_run
 from fourcast.verify.plots import draw_scores, require_matplotlib
 from fourcast.verify.scores import CONVENTIONS, DIMENSIONLESS, SQUARED, STATISTICS, compare, metrics, sums, systems
 from fourcast.verify.table import report, summary, write_csv
@@ -45,7 +45,7 @@ def verify(config: VerifyConfig) -> Path:
         write_csv(scores, folder / "scores.csv")
         pictures: list[Path] = []
         if config.plots:
-            pictures = [*draw_scores(scores, folder), draw_maps(run, baselines, scores, folder)]
+            pictures = [*draw_scores(scores, folder), draw_run(run, baselines, scores, folder)]
         (folder / "scores.md").write_text(report(scores, pictures), encoding="utf-8")
     print(summary(scores))
     return output

@@ -1,27 +1,24 @@
 """Pictures of scores against lead time; matplotlib is imported only when pictures are drawn."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from fourcast.drawing import COLOURS, labelled, save
 from fourcast.errors import InputError
 from fourcast.verify.table import headline_channels, lead_hours, units_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 STYLES: dict[str, dict[str, Any]] = {
-    "control": {"label": "control", "color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "ensemble_mean": {"label": "ensemble mean", "color": "#D55E00", "linestyle": "-", "marker": "s"},
-    "ensemble": {"label": "ensemble", "color": "#D55E00", "linestyle": "-", "marker": "s"},
-    "spread": {"label": "spread", "color": "#009E73", "linestyle": "-", "marker": "^"},
-    "persistence": {"label": "persistence", "color": "#767676", "linestyle": "--", "marker": ""},
-    "climatology": {"label": "climatology", "color": "#000000", "linestyle": ":", "marker": ""},
+    "control": {"label": "control", "color": COLOURS["blue"], "linestyle": "-", "marker": "o"},
+    "ensemble_mean": {"label": "ensemble mean", "color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
+    "ensemble": {"label": "ensemble", "color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
+    "spread": {"label": "spread", "color": COLOURS["green"], "linestyle": "-", "marker": "^"},
+    "persistence": {"label": "persistence", "color": COLOURS["grey"], "linestyle": "--", "marker": ""},
+    "climatology": {"label": "climatology", "color": COLOURS["black"], "linestyle": ":", "marker": ""},
 }
-"""Okabe & Ito's colours, which do not depend on telling red from green; line styles differ too."""
+"""Line styles differ as well as colours."""
 
 
 def require_matplotlib() -> None:
@@ -71,7 +68,7 @@ def _draw_lines(scores: xr.Dataset, title: str, lines: list[tuple[str, str]], pa
             values = scores[metric].sel(system=system, channel=name).values
             axis.plot(days, values, markersize=3, linewidth=1.6, **STYLES["spread" if metric == "spread" else system])
         dimensionless = lines[0][0] == "acc"
-        axis.set_title(name if dimensionless else units_label(scores, name), fontsize=10)
+        axis.set_title(name if dimensionless else labelled(name, units_of(scores, name)), fontsize=10)
         axis.set_ylim(*((None, 1.02) if dimensionless else (0, None)))
         axis.grid(alpha=0.3, linewidth=0.6)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=days[-1] >= 3))
@@ -85,19 +82,6 @@ def _draw_lines(scores: xr.Dataset, title: str, lines: list[tuple[str, str]], pa
     return save(figure, titled(scores, title), path)
 
 
-def units_label(scores: xr.Dataset, name: str) -> str:
-    """A channel and its units with raised exponents."""
-    units = re.sub(r"([a-z])(-?\d)", r"\1$^{\2}$", units_of(scores, name))
-    return f"{name} ({units})"
-
-
 def titled(scores: xr.Dataset, title: str) -> str:
     """The title of a picture, which says so where the data are synthetic."""
     return f"{title}\n{scores.attrs['comment']}" if "comment" in scores.attrs else title
-
-
-def save(figure: "Figure", title: str, path: Path) -> Path:
-    """Put ``title`` over the figure and write it."""
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=120)
-    return path
