@@ -92,12 +92,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> nn.Modul
     """
     directory = find_checkpoint(path)
     model = build(load_card(directory))
-    load_weights(model, directory)
+    load_weights(model, directory, "its checkpoint.json")
     return model.to(device).eval()
 
 
-def load_weights(model: nn.Module, directory: Path) -> None:
-    """Fill ``model`` with the weights of the checkpoint in ``directory``, its averaged ones where it has them."""
+def load_weights(model: nn.Module, directory: Path, described_by: str) -> None:
+    """Fill ``model`` with the weights of the checkpoint in ``directory``, its averaged ones where it has them.
+
+    InputError where they do not fit, with what the model is ``described_by``.
+    """
     own = model.state_dict()
     try:
         if (directory / TENSORS).is_dir():
@@ -110,7 +113,7 @@ def load_weights(model: nn.Module, directory: Path) -> None:
         else:
             model.load_state_dict(load_tensors(directory / "weights.pt"))
     except (InputError, RuntimeError) as error:
-        raise InputError(f"the weights in {directory} do not fit its checkpoint.json: {error}") from error
+        raise InputError(f"the weights in {directory} do not fit {described_by}: {error}") from error
 
 
 def weights_files(path: str | Path) -> list[Path]:

@@ -1,26 +1,118 @@
-"""The process group, and parallelism applied to a model from outside."""
+"""The process group: who started this process, who its peers are, and what they say to each other."""
 
 import os
+import re
+import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from fourcast.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A process among its peers, as its launcher numbers them in the whole job and on its node.
+
+    meeting: the URL at which they find each other, as torch.distributed takes it.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    meeting: str
+
+
+MPI = (
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+)
+"""Rank, world size, local rank, local world size: Open MPI; MPICH and Intel MPI."""
+
+
+def placement(environ: Mapping[str, str]) -> Placement:
+    """What the environment says of this process: torchrun first, then MPI's mpirun, then Slurm's srun, else alone.
+
+    mpirun may start its daemons through srun, so its own variables count before Slurm's. Only srun of several tasks
+    counts: the shell of salloc, the script of sbatch and srun of one task each run one process, which is alone.
+    MASTER_ADDR and MASTER_PORT, where set, say where to meet. InputError where a variable is missing.
+    """
+    if "RANK" in environ:
+        return _of_torchrun(environ)
+    for names in MPI:
+        if all(name in environ for name in names):
+            return _of_mpi(environ, *(int(environ[name]) for name in names))
+    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return _of_slurm(environ)
+    return Placement(0, 1, 0, 1, "")
+
+
+def _of_torchrun(environ: Mapping[str, str]) -> Placement:
+    names = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    rank, world_size, local_rank, local_world_size = (int(environ.get(*pair)) for pair in names.items())
+    if world_size > 1:
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            _given(environ, name)
+    return Placement(rank, world_size, local_rank, local_world_size, "env://")
+
+
+def _of_mpi(
+    environ: Mapping[str, str], rank: int, world_size: int, local_rank: int, local_world_size: int
+) -> Placement:
+    address = "127.0.0.1" if local_world_size == world_size else _given(environ, "MASTER_ADDR")
+    return Placement(rank, world_size, local_rank, local_world_size, _meeting(environ, address, 29500))
+
+
+def _of_slurm(environ: Mapping[str, str]) -> Placement:
+    names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_JOB_ID", "SLURM_STEP_ID")
+    rank, world_size, local_rank, node, job, step = (int(_given(environ, name)) for name in names)
+    tasks = tasks_per_node(_given(environ, "SLURM_STEP_TASKS_PER_NODE"))
+    address = "127.0.0.1" if len(tasks) == 1 else first_node(_given(environ, "SLURM_STEP_NODELIST"))
+    port = 10_000 + (job + 4096 * step) % 20_000  # jobs and steps that share a node meet at ports of their own
+    return Placement(rank, world_size, local_rank, tasks[node], _meeting(environ, address, port))
+
+
+def _given(environ: Mapping[str, str], name: str) -> str:
+    if name not in environ:
+        raise InputError(f"several processes were started, but the environment lacks {name}: set it, or use torchrun")
+    return environ[name]
+
+
+def _meeting(environ: Mapping[str, str], address: str, port: int) -> str:
+    return f"tcp://{environ.get('MASTER_ADDR', address)}:{environ.get('MASTER_PORT', port)}"
+
+
+def first_node(nodes: str) -> str:
+    """The first of a list of nodes as Slurm writes it: ``"gpu[08-11,20],login1"`` → ``"gpu08"``."""
+    first = re.split(r",(?![^\[]*\])", nodes)[0]
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
+
+
+def tasks_per_node(counts: str) -> list[int]:
+    """The number of tasks on every node, from Slurm's way to write it: ``"4(x2),3"`` → ``[4, 4, 3]``."""
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", counts)
+    return [int(tasks) for tasks, nodes in found for _ in range(int(nodes or 1))]
 
 
 @dataclass(frozen=True)
 class Process:
-    """This process among its peers, and the device it owns."""
+    """This process among its peers, in the job and on its node, and the device it owns."""
 
     rank: int
     world_size: int
+    local_rank: int
+    local_world_size: int
     device: torch.device
 
     @property
@@ -34,9 +126,8 @@ class Process:
             print(message, file=sys.stderr, flush=True)
 
     def barrier(self) -> None:
-        """Wait for every process."""
-        if self.world_size > 1:
-            dist.barrier()
+        """Wait for every process, on the host: GPUs may still be at work."""
+        self.any(False)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of ``value`` over all processes; in place where there are several."""
@@ -44,43 +135,74 @@ class Process:
             dist.all_reduce(value)
         return value
 
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true in any process; decided on the host."""
+        if self.world_size == 1:
+            return flag
+        flags = torch.tensor(int(flag))
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags)
+
+    def broadcast(self, value: T) -> T:
+        """The first process's ``value``, something small that JSON could hold, in every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
 
 @contextmanager
 def process_group(device: str, patience: timedelta | None = None) -> Iterator[Process]:
-    """Join the group that torchrun describes in the environment, or stand alone; leave it at the end.
+    """Join the group that the launcher describes in the environment, or stand alone; leave it at the end.
 
-    With ``patience``, processes that only wait for each other, and exchange nothing large, may wait that long: they
-    meet through gloo on the host, which has no watchdog. On GPUs fp32 means fp32, in convolutions too.
+    Tensors on GPUs are exchanged through NCCL, those on the host through gloo. With ``patience``, processes that only
+    wait for each other, and exchange nothing large, may wait that long: they meet through gloo alone, which has no
+    watchdog. On GPUs fp32 means fp32, in convolutions too.
     """
-    _refuse_separate_processes()
-    rank = int(os.environ.get("RANK", "0"))
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    own = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    place = placement(os.environ)
+    own = choose_device(device, place.local_rank)
     if own.type == "cuda":
         torch.cuda.set_device(own)
         torch.backends.cudnn.allow_tf32 = False
-    if world_size > 1:
-        on_device = own.type == "cuda" and patience is None
-        dist.init_process_group("nccl" if on_device else "gloo", timeout=patience)
+    process = Process(place.rank, place.world_size, place.local_rank, place.local_world_size, own)
+    if process.world_size == 1:
+        yield process
+        return
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if own.type == "cuda" and patience is None else "gloo",
+        init_method=place.meeting, rank=place.rank, world_size=place.world_size, timeout=patience,
+    )  # fmt: skip
     try:
-        yield Process(rank, world_size, own)
+        if own.type == "cuda":
+            require_own_gpus(_named_gpus(own))
+        yield process
     finally:
-        if world_size > 1:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+        time.sleep(0.1)  # gloo's threads, which a sharded model keeps, drop their last tensors now: at exit they crash
 
 
-def _refuse_separate_processes() -> None:
-    """Several tasks of one srun that know nothing of each other would all write the same files."""
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks > 1 and "RANK" not in os.environ:
-        raise InputError(
-            f"srun started {tasks} separate processes; start one a node that starts the others: "
-            "srun --ntasks-per-node=1 torchrun --nproc-per-node=… -m fourcast …"
-        )
+def _named_gpus(own: torch.device) -> list[str]:
+    names = [""] * dist.get_world_size()
+    dist.all_gather_object(names, f"{torch.cuda.get_device_properties(own).uuid} of {socket.gethostname()}")
+    return names
+
+
+def require_own_gpus(gpus: list[str]) -> None:
+    """Raise InputError where two processes have the same GPU; ``gpus`` holds every rank's."""
+    for rank, gpu in enumerate(gpus):
+        if (first := gpus.index(gpu)) < rank:
+            raise InputError(
+                f"processes {first} and {rank} share the GPU {gpu}; start as many processes as there are GPUs "
+                "(torchrun --nproc-per-node, srun --ntasks-per-node), or pass device=cpu"
+            )
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:
-    """``auto`` is this rank's GPU where there is one, else the CPU; any other name is torch's own."""
+    """``auto`` is this rank's GPU where there is one, else the CPU; any other name is torch's own.
+
+    The only GPU that a process can see is its own, whatever its rank: launchers may hide those of the others.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -91,16 +213,10 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         raise InputError(f"device={name} asked for, but torch {torch.__version__} sees no GPU; use device=cpu or auto")
     if name != "cuda":
         return device
-    if local_rank >= torch.cuda.device_count():
+    count = torch.cuda.device_count()
+    if count > 1 and local_rank >= count:
         raise InputError(
-            f"process {local_rank} of this node has no GPU: torch sees {torch.cuda.device_count()}; start as many "
+            f"process {local_rank} of this node has no GPU: torch sees {count}; start as many "
             "processes as there are GPUs (torchrun --nproc-per-node), or pass device=cpu"
         )
-    return torch.device("cuda", local_rank)
-
-
-def parallelize(model: nn.Module, process: Process) -> nn.Module:
-    """Wrap ``model`` so that gradients are averaged over all processes; alone, return it as it is."""
-    if process.world_size == 1:
-        return model
-    return DistributedDataParallel(model, device_ids=[process.device] if process.device.type == "cuda" else None)
+    return torch.device("cuda", 0 if count == 1 else local_rank)

@@ -12,19 +12,16 @@ from typing import Any
 import netCDF4
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 import zarr
-from tiny import forecast_config, model_config, train_config
+from tiny import forecast_config
 
-from fourcast.checkpoint import load_model, load_tensors, training_checkpoints
-from fourcast.config import EnsembleConfig, ForecastConfig, IngestConfig, TrainConfig
+from fourcast.config import EnsembleConfig, ForecastConfig, IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.store import open_store
 from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.forecast.ensemble import forecast
-from fourcast.train.loop import train
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")
@@ -45,7 +42,7 @@ INGESTION = [
 """The same of parts; the delays of twenty are shares of the time that an undisturbed ingestion takes."""
 
 Job = Callable[[Any], Any]
-Config = TrainConfig | ForecastConfig | IngestConfig
+Config = ForecastConfig | IngestConfig
 
 
 def start(job: Job, config: Config) -> Any:
@@ -75,35 +72,6 @@ def killed(job: Job, config: Config, pattern: str, moment: tuple[int, float]) ->
 
 def finished(run: Path, pattern: str) -> list[Path]:
     return [path for path in run.rglob(pattern) if ".partial" not in str(path.relative_to(run))]
-
-
-@pytest.fixture
-def training(tiny_store: Path, tmp_path: Path) -> TrainConfig:
-    model = model_config(drop_rate=0.2)
-    return train_config(tiny_store, tmp_path / "killed", steps=16, model=model, checkpoint_every=1, validate_every=4)
-
-
-@pytest.mark.parametrize("moments", MOMENTS)
-def test_training(training: TrainConfig, tmp_path: Path, moments: list[tuple[int, float]]) -> None:
-    undisturbed, run = tmp_path / "undisturbed", Path(training.output)
-    finish(train, replace(training, output=str(undisturbed)))
-    kills = 0
-    for moment in moments:
-        kills += killed(train, training, "checkpoints/step_*[0-9]", moment)
-        for path in training_checkpoints(run):
-            assert load_tensors(path / "training.pt")["position"]["step"] == int(path.name[-2:])
-            load_model(path)
-        for path in finished(run, "*.json"):
-            read_json(path)
-        if (run / "best.json").exists():
-            load_model(run)
-    assert kills
-    finish(train, training)
-    for name in ("checkpoints/step_00000016/weights.pt", "checkpoints/step_00000014/weights.pt"):
-        expected, found = load_tensors(undisturbed / name), load_tensors(run / name)
-        assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
-    assert read_json(run / "best.json") == read_json(undisturbed / "best.json")
-    assert (run / "log.jsonl").read_text() == (undisturbed / "log.jsonl").read_text()
 
 
 def fields(path: Path) -> dict[str, np.ndarray]:

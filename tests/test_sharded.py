@@ -1,5 +1,6 @@
 """Folders of tensors: what is written is what is read, and reading runs nothing."""
 
+import errno
 import pickle
 from pathlib import Path
 
@@ -95,3 +96,19 @@ def test_a_file_that_was_cut_is_named(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match="is damaged"):
         sharded.read(folder, {name: torch.zeros_like(tensor) for name, tensor in TENSORS.items()})
+
+
+@pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata.tmp"])
+@pytest.mark.parametrize("size", [3, 1_000_000])
+def test_a_full_disk_is_the_disks_own_error(tmp_path: Path, file: str, size: int) -> None:
+    """The library would speak of an unexpected position in a file."""
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(OSError) as raised:
+        sharded.write(tmp_path, {"first": torch.zeros(size), "second": torch.zeros(size)})
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_files_that_are_missing_are_named(folder: Path) -> None:
+    assert sharded.missing_files(folder) == []
+    (folder / "__0_0.distcp").unlink()
+    assert sharded.missing_files(folder) == ["__0_0.distcp"]

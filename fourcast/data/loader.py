@@ -198,7 +198,8 @@ worker: Worker | None = None
 
 def _start_worker(samples: Samples, names: list[str], shape: tuple[int, ...]) -> None:
     global worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training, interrupted, ends its workers
+    for number in (signal.SIGINT, signal.SIGUSR1):  # a scheduler may send them to all; the training ends its workers
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     worker = Worker(samples, [SharedMemory(name) for name in names], shape)
 

@@ -21,7 +21,7 @@ from torch.nn.functional import softshrink
 from fourcast.kernels import dft
 from fourcast.kernels.modes import KeptModes, Modes
 
-CPU_CHUNK_BYTES = 2 << 20  # per thread; larger chunks leave the cache and take memory, smaller ones let threads wait
+CPU_CHUNK_BYTES = 1 << 20  # per thread; larger chunks leave the cache and take memory, smaller ones let threads wait
 ACCELERATOR_CHUNK_BYTES = 256 << 20
 
 
@@ -88,19 +88,19 @@ def forward(
     dtype, t = z_KBFRC.dtype, tables(kept, W, z_KBFRC)
     norm = ([D], parameters.norm_weight.to(dtype), parameters.norm_bias.to(dtype), eps)
     x_rows, mean_rows, rstd_rows = x_BHWD.reshape(B * H, W, D), mean_BHW.view(B * H, W), rstd_BHW.view(B * H, W)
-    out_rows, q_rows = x_rows.new_empty(B * H, W, D), z_KBFRC.new_empty(B * H, 2 * kept.zonal, D)
+    out_rows, q_rows = z_KBFRC.new_empty(B * H, W, D), z_KBFRC.new_empty(B * H, 2 * kept.zonal, D)
     chunks = row_chunks(x_rows, dtype)
     with torch.autocast(x_BHWD.device.type, enabled=False):
         for i, j in chunks:
-            y, mean, rstd = torch.native_layer_norm(x_rows[i:j].to(dtype), *norm)
+            x = x_rows[i:j].to(dtype)
+            y, mean, rstd = torch.native_layer_norm(x, *norm)
             mean_rows[i:j], rstd_rows[i:j] = mean.squeeze(-1), rstd.squeeze(-1)
-            q_rows[i:j] = multiply(t.analysis, y)
+            multiply_into(q_rows[i:j], t.analysis, y)
+            out_rows[i:j] = y.add_(x)
         mix_modes(q_rows.view(B, 2 * H, kept.zonal, D), z_KBFRC, parameters, t.meridional, sparsity_threshold)
         for i, j in chunks:
-            x = x_rows[i:j].to(dtype)
-            y = torch.native_layer_norm(x, *norm)[0].add_(x)
-            out_rows[i:j] = y.baddbmm_(t.synthesis.T.expand(j - i, -1, -1), q_rows[i:j])
-    return out_rows.view(B, H, W, D), z_KBFRC, mean_BHW, rstd_BHW
+            out_rows[i:j].baddbmm_(t.synthesis.T.expand(j - i, -1, -1), q_rows[i:j])
+    return out_rows.view(B, H, W, D).to(x_BHWD.dtype), z_KBFRC, mean_BHW, rstd_BHW
 
 
 def mix_modes(
@@ -109,8 +109,8 @@ def mix_modes(
     """Latitude transform, block MLP, softshrink and inverse, in place in q; the spectrum is left in z."""
     w1, b1, w2, b2 = stacked(parameters, z_KBFRC.dtype)
     for chunk in mode_chunks(q_BHpFD):
-        z_KNC = read_modes(q_BHpFD, chunk, meridional, z_KBFRC.shape[0])
-        part_of(z_KBFRC, chunk).copy_(z_KNC)
+        z_KNC = part_of(z_KBFRC, chunk)
+        read_modes(z_KNC, q_BHpFD, chunk, meridional)
         h_KNC = torch.baddbmm(b1, z_KNC, w1).relu_()
         o_KNC = softshrink(torch.baddbmm(b2, h_KNC, w2), sparsity_threshold)
         write_modes(q_BHpFD, chunk, meridional, o_KNC)
@@ -137,7 +137,7 @@ def backward(
     chunks = row_chunks(x_rows, dtype)
     with torch.autocast(x_BHWD.device.type, enabled=False):
         for i, j in chunks:
-            q_rows[i:j] = multiply(t.synthesis, g_rows[i:j].to(dtype))
+            multiply_into(q_rows[i:j], t.synthesis, g_rows[i:j].to(dtype))
         q_BHpFD = q_rows.view(B, 2 * H, kept.zonal, D)
         dmlp = mix_modes_backward(q_BHpFD, z_KBFRC, parameters, t.meridional, sparsity_threshold)
         for i, j in chunks:
@@ -163,7 +163,8 @@ def mix_modes_backward(
         z_KNC = part_of(z_KBFRC, chunk)
         h_KNC = torch.baddbmm(b1, z_KNC, w1).relu_()
         o_KNC = torch.baddbmm(b2, h_KNC, w2)
-        do_KNC = read_modes(q_BHpFD, chunk, meridional, z_KBFRC.shape[0])
+        do_KNC = torch.empty_like(o_KNC)
+        read_modes(do_KNC, q_BHpFD, chunk, meridional)
         do_KNC = torch.ops.aten.softshrink_backward(do_KNC, o_KNC, sparsity_threshold)
         dw2.baddbmm_(h_KNC.mT, do_KNC)
         db2 += do_KNC.sum(1, keepdim=True)
@@ -183,7 +184,7 @@ def rdft2(x_BHWD: Tensor, kept: KeptModes, weighted: bool, dtype: torch.dtype) -
     t = tables(kept, W, q_rows)
     zonal, q_BHpFD = t.synthesis if weighted else t.analysis, q_rows.view(B, 2 * H, kept.zonal, D)
     for i, j in row_chunks(x_rows, work):
-        q_rows[i:j] = multiply(zonal, x_rows[i:j].to(work))
+        multiply_into(q_rows[i:j], zonal, x_rows[i:j].to(work))
     for chunk in mode_chunks(q_BHpFD):
         b0, b1, f0, f1 = chunk
         z_BFRPD[b0:b1, f0:f1] = read_rows(q_BHpFD, chunk, t.meridional).permute(0, 3, 1, 2, 4)
@@ -255,10 +256,17 @@ def multiply(matrix: Tensor, rows: Tensor) -> Tensor:
     return torch.bmm(matrix.expand(rows.shape[0], -1, -1), rows)
 
 
-def read_modes(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, blocks: int) -> Tensor:
-    """Latitude transform of a chunk, in the layout of the block MLP: [K, N, C]."""
-    v_BRPFKc = read_rows(q_BHpFD, chunk, meridional).unflatten(4, (blocks, -1))
-    return v_BRPFKc.permute(4, 0, 3, 1, 2, 5).flatten(4).flatten(1, 3)
+def multiply_into(out: Tensor, matrix: Tensor, rows: Tensor) -> None:
+    """``multiply`` without memory of its own; what ``out`` held does not matter."""
+    out.baddbmm_(matrix.expand(rows.shape[0], -1, -1), rows, beta=0)
+
+
+def read_modes(z_KNC: Tensor, q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor) -> None:
+    """Latitude transform of a chunk into z, in the layout of the block MLP."""
+    b0, b1, f0, f1 = chunk
+    v_BRPFKc = read_rows(q_BHpFD, chunk, meridional).unflatten(4, (z_KNC.shape[0], -1))
+    z_KBFRPc = z_KNC.unflatten(2, (2, -1)).unflatten(1, (b1 - b0, f1 - f0, -1))
+    z_KBFRPc.copy_(v_BRPFKc.permute(4, 0, 3, 1, 2, 5))
 
 
 def write_modes(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, o_KNC: Tensor) -> None:
@@ -278,8 +286,7 @@ def read_rows(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor) -> Tensor:
 def write_rows(q_BHpFD: Tensor, chunk: Chunk, meridional: Tensor, v_BRPFD: Tensor) -> None:
     """Adjoint of ``read_rows``, which is its inverse on the kept rows; overwrites the chunk in q."""
     b0, b1, f0, f1 = chunk
-    v = multiply(meridional.T, v_BRPFD.flatten(3).flatten(1, 2))
-    q_BHpFD[b0:b1, :, f0:f1] = v.unflatten(2, (f1 - f0, -1))
+    multiply_into(q_BHpFD[b0:b1, :, f0:f1].flatten(2), meridional.T, v_BRPFD.flatten(3).flatten(1, 2))
 
 
 def part_of(z_KBFRC: Tensor, chunk: Chunk) -> Tensor:

@@ -41,9 +41,9 @@ def forward(s: Sequences, causal: bool, frequencies: Frequencies) -> Tensor:
 def backward(
     dy: Tensor, s: Sequences, causal: bool, frequencies: Frequencies
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of u, k and the gates, in their types; None for a gate that is not there."""
-    du, dk = torch.empty_like(s.u), torch.empty_like(s.k)
-    dpre, dpost = (None if gate is None else torch.empty_like(gate) for gate in s[2:])
+    """Gradients of u, k and the gates, contiguous, in their types; None for a gate that is not there."""
+    du, dk = (t.new_empty(t.shape) for t in s[:2])
+    dpre, dpost = (None if gate is None else gate.new_empty(gate.shape) for gate in s[2:])
     for d0, d1, part in groups(s):
         n, passed, spectrum = spectra(part, causal, frequencies)
         x, g = gated(part.u, part.pre_gate), dy[:, d0:d1].to(part.u.dtype)

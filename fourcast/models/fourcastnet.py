@@ -5,6 +5,7 @@ Parameter names and, with AFNO, mathematics are those of the published weights, 
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fourcast.models.layers import MLP, PatchEmbed, drop_path, unpatchify
 from fourcast.models.mixers.mixer import Mixer
@@ -13,7 +14,10 @@ LAYER_NORM_EPS = 1e-6
 
 
 class Block(nn.Module):
-    """Token mixing, then an MLP on every token, each after a LayerNorm and with a skip connection."""
+    """Token mixing, then an MLP on every token, each after a LayerNorm and with a skip connection.
+
+    recompute: keep the input alone for the backward pass, and compute the rest again there.
+    """
 
     def __init__(self, dim: int, mixer: Mixer, mlp_ratio: float, drop_rate: float, drop_path_rate: float) -> None:
         super().__init__()
@@ -22,9 +26,17 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = MLP(dim, round(dim * mlp_ratio), drop_rate)
         self.drop_path_rate = drop_path_rate
+        self.recompute = False
 
     def forward(self, x_BHWD: Tensor) -> Tensor:
         """[B, H, W, D] → [B, H, W, D]."""
+        if self.recompute and torch.is_grad_enabled():
+            recomputed: Tensor = checkpoint(self.mixed, x_BHWD, use_reentrant=False)
+            return recomputed
+        return self.mixed(x_BHWD)
+
+    def mixed(self, x_BHWD: Tensor) -> Tensor:
+        """Both halves of the block."""
         x = self.filter.residual(x_BHWD, self.norm1)
         return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
 

@@ -12,8 +12,15 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Tokens, channels last."""
-        return self.proj(x_BCHW).permute(0, 2, 3, 1)
+        """Tokens, channels last: the convolution as one matrix product."""
+        weight_DP = self.proj.weight.flatten(1)
+        return nn.functional.linear(patchify(x_BCHW, self.proj.kernel_size[0]), weight_DP, self.proj.bias)
+
+
+def patchify(x_BCHW: Tensor, patch_size: int) -> Tensor:
+    """Fields to tokens holding (C, p, p) values, the last fastest: [B, C, H, W] → [B, H/p, W/p, C·p·p]."""
+    patches = x_BCHW.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))
+    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
 def unpatchify(tokens_BHWD: Tensor, patch_size: int) -> Tensor:

@@ -87,7 +87,7 @@ def make_learner(task: Task, process: Process) -> Learner:
     torch.manual_seed(task.config.seed)
     model = build(task.card)
     if task.config.start_from is not None:
-        load_weights(model, find_checkpoint(task.config.start_from))
+        load_weights(model, find_checkpoint(task.config.start_from), "model.* of this training")
     return learner_of(model, task.config, process)
 
 

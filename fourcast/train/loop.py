@@ -197,6 +197,6 @@ def _announce(task: Task, learner: Learner, process: Process) -> None:
     count = sum(parameter.numel() for parameter in learner.model.parameters())
     step, (h, w) = learner.position.step, task.card.grid.shape
     process.say(
-        f"training {count:,} parameters on {len(task.channels)} channels, {h}×{w}, on {process.world_size} × "
+        f"training {count:,} parameters on {task.card.in_channels} channels, {h}×{w}, on {process.world_size} × "
         f"{process.device.type}" + (f", from step {step}" if step else "")
     )

@@ -175,12 +175,13 @@ def _card(config: TrainConfig, series: Series, channels: tuple[str, ...], origin
     """The card of the model that this training makes; its statistics are the store's, or those of ``origin``."""
     store = series.first
     states = channels if config.backbone is None else channels[:-1]
+    source = config.start_from or config.backbone
     if origin is not None and not store.grid.same_as(origin.grid):
-        raise InputError(f"{store.path} has the grid {store.grid}, the checkpoint to start from {origin.grid}")
+        raise InputError(f"{store.path} has the grid {store.grid}, {source} {origin.grid}")
     chosen = store.channel_positions(states)
     step_hours = store.step_hours * config.data.stride
     if origin is not None and origin.step_hours != step_hours:
-        raise InputError(f"the checkpoint to start from steps {origin.step_hours} h, the data {step_hours} h")
+        raise InputError(f"{source} steps {origin.step_hours} h, the data {step_hours} h")
     return Card(
         kind="forecast" if config.backbone is None else "precipitation",
         model=config.model,

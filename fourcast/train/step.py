@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fourcast.distributed import Process
 from fourcast.train.learner import Learner
@@ -56,16 +56,19 @@ class Stepper:
     gradient_clip: float | None
 
     def step(self, learner: Learner, batch: Batch, rate: float, stop: bool) -> Outcome:
-        """Make one step at learning rate ``rate``; where loss or gradient is not finite, change no weight.
+        """Make one step at learning rate ``rate``; where loss or gradient is not finite, leave the model as it was.
 
         It waits for the device once, when all processes learn the loss and whether one of them was asked to ``stop``.
         """
+        statistics = [(own, own.clone()) for own in _statistics(learner.model)]
         loss = self._gradients(learner, batch)
         unscale(learner.model, learner.scale)
         norm = clip_gradients(learner.model, self.gradient_clip)
         shared = self.process.sum(torch.stack([loss / self.process.world_size, loss.new_tensor(float(stop))]))
         mean, stops, gradient = torch.cat([shared, norm.reshape(1).to(shared)]).tolist()
         outcome = Outcome(mean, gradient, stops > 0)
+        if not outcome.finite:
+            _put_back(statistics)
         self._change(learner, outcome, rate)
         return outcome
 
@@ -97,8 +100,8 @@ class Stepper:
             position.updates += 1
             position.skipped = 0
             position.recent.append([outcome.loss, outcome.gradient_norm])
-        elif learner.scale.value <= 1.0:
-            position.skipped += 1  # above 1, fp16 overflowed: the scale is lowered and nothing is wrong
+        elif learner.scale.value <= 1.0 or not math.isfinite(outcome.loss):
+            position.skipped += 1  # else gradients overflowed in fp16: a lower scale mends that, and nothing is wrong
         learner.scale.update(outcome.finite)
 
     def culprits(self, learner: Learner, batch: Batch) -> str:
@@ -106,16 +109,31 @@ class Stepper:
 
         All processes must call it together.
         """
-        objective = self.objective
+        objective, statistics = self.objective, [(own, own.clone()) for own in _statistics(learner.model)]
+        predicted = torch.zeros(len(objective.channels), device=self.process.device)
         with torch.no_grad():
-            made = [p for p, _ in objective.predictions(learner.parallel, batch.states_BSCHW, batch.draw)]
-        broken = torch.cat([_broken(batch.states_BSCHW.flatten(0, 1)), _broken(torch.cat(made))])
+            for part in batch.parts(self.accumulate):
+                for predictions, _ in objective.predictions(learner.parallel, part.states_BSCHW, part.draw):
+                    predicted += _broken(predictions)
+        _put_back(statistics)
+        broken = torch.cat([_broken(batch.states_BSCHW.flatten(0, 1)), predicted])
         counts = self.process.sum(broken).tolist()
         given = [name for name, count in zip(objective.inputs, counts, strict=False) if count]
         if given:
             return f"{', '.join(given)} of the analyses"
-        predicted = [n for n, count in zip(objective.channels, counts[len(objective.inputs) :], strict=True) if count]
-        return f"{', '.join(predicted)} of the prediction" if predicted else "the gradient alone"
+        made = [n for n, count in zip(objective.channels, counts[len(objective.inputs) :], strict=True) if count]
+        return f"{', '.join(made)} of the prediction" if made else "the gradient alone"
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    """The running statistics that a model gathers in every forward pass of a training, good or bad."""
+    return [own for part in model.modules() if isinstance(part, nn.BatchNorm1d) for own in part.buffers()]
+
+
+def _put_back(tensors: list[tuple[Tensor, Tensor]]) -> None:
+    """Give tensors the values that were kept of them."""
+    for own, kept in tensors:
+        own.copy_(kept)
 
 
 def _broken(fields_BCHW: Tensor) -> Tensor:

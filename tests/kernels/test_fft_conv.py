@@ -131,6 +131,8 @@ def test_operators_keep_their_contracts(gates: tuple[str, ...]):
     torch.library.opcheck(fft_conv_op, (*tensors, *settings))
     constants = tuple(None if t is None else t.detach() for t in tensors)
     torch.library.opcheck(fft_conv_backward_op, (torch.randn(2, 3, 20), *constants, *settings))
+    transposed = tuple(None if t is None else t.mT.contiguous().mT for t in constants)
+    torch.library.opcheck(fft_conv_backward_op, (torch.randn(2, 3, 20), *transposed, *settings))
 
 
 def gated_twice(u_BDL: torch.Tensor, k_DK: torch.Tensor, **gates: torch.Tensor) -> torch.Tensor:

@@ -118,6 +118,36 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(x), model(x))
 
 
+def kept_for_backward(model: FourCastNet, x: Tensor) -> int:
+    """Bytes that the forward pass keeps; gradients are left in the model."""
+    kept = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    torch.manual_seed(2)
+    model.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(x).square().mean()
+    loss.backward()
+    return kept
+
+
+def test_blocks_may_be_computed_again_instead_of_kept() -> None:
+    model, x = small(drop_rate=0.5, drop_path_rate=0.5, mlp_ratio=4.0).train(), torch.randn(2, 2, 8, 16)
+    plain = kept_for_backward(model, x)
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.blocks[0].recompute = True
+    half = kept_for_backward(model, x)
+    model.blocks[1].recompute = True
+    least = kept_for_backward(model, x)
+    assert least < half < plain
+    assert 2 * least < plain
+    assert all(torch.equal(p.grad, grad) for p, grad in zip(model.parameters(), expected, strict=True))
+
+
 def test_bf16_autocast_stays_near_fp32() -> None:
     model, x = small(), torch.randn(2, 2, 8, 16)
     exact = model(x)

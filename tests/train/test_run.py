@@ -13,10 +13,15 @@ from fourcast.config import DataConfig, TrainConfig
 from fourcast.distributed import Process
 from fourcast.errors import InputError
 from fourcast.files import read_json, write_json
-from fourcast.train.optim import build_optimizer
-from fourcast.train.run import fingerprint, prune, resume, save
+from fourcast.train.average import WeightAverage
+from fourcast.train.learner import Learner, Position, materialise
+from fourcast.train.optim import Plateau, build_optimizers
+from fourcast.train.precision import LossScale
+from fourcast.train.run import claim, fingerprint, prune, rate_newest, resume
+from fourcast.train.saver import Saver
+from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig
 
-PROCESS = Process(0, 1, torch.device("cpu"))
+PROCESS = Process(0, 1, 0, 1, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -24,31 +29,63 @@ def config(tmp_path: Path) -> TrainConfig:
     return train_config(tmp_path / "store.zarr", tmp_path / "run")
 
 
-def save_step(run: Path, step: int, **scores: float) -> torch.nn.Module:
+def make_learner(step: int) -> Learner:
     torch.manual_seed(step)
     model = build(CARD)
-    optimizer = build_optimizer(model, TrainConfig(output=str(run)).optim)
-    model(torch.ones(1, 2, 8, 16)).sum().backward()
-    optimizer.step()
-    save(run, CARD, model, optimizer, {"step": step, **scores})
-    return model
+    optimizers = build_optimizers(model, OptimConfig())
+    materialise(optimizers[0])
+    return Learner(
+        model, model, optimizers, WeightAverage(model, 0.9), LossScale(2.0, 3, True),
+        Plateau(0.5, 2, 0.25), Position(step),
+    )  # fmt: skip
 
 
-def begin(config: TrainConfig) -> tuple[int, torch.nn.Module]:
-    model = build(CARD)
-    optimizer = build_optimizer(model, config.optim)
-    return resume(Path(config.output), config, CARD, (model, optimizer), PROCESS), model
+def save_step(run: Path, step: int, **scores: float) -> Learner:
+    """Save a learner that has made one step of its own."""
+    learner = make_learner(step)
+    learner.model(torch.ones(1, 2, 8, 16)).sum().backward()
+    learner.optimizers[0].step()
+    learner.average.update(learner.model, 0)
+    saver = Saver(run, CARD, PROCESS, 100, in_background=True)
+    saver.save(learner.tensors(), learner.state(), scores)
+    saver.finish()
+    return learner
+
+
+def begin(config: TrainConfig) -> Learner:
+    learner = make_learner(0)
+    found = claim(Path(config.output), config, CARD, PROCESS)
+    if found is not None:
+        resume(found, learner)
+        rate_newest(found)
+    return learner
 
 
 def test_a_run_starts_at_zero_and_goes_on_from_its_newest_checkpoint(config: TrainConfig) -> None:
-    assert begin(config)[0] == 0
+    assert begin(config).position.step == 0
     assert read_json(Path(config.output) / "config.json")["config"] == asdict(config)
     save_step(Path(config.output), 2)
     saved = save_step(Path(config.output), 4)
-    step, model = begin(config)
-    assert step == 4
-    for name, value in saved.state_dict().items():
-        assert torch.equal(model.state_dict()[name], value), name
+    found = begin(config)
+    assert found.state() == saved.state()
+    expected, tensors = saved.tensors(), found.tensors()
+    assert expected.keys() == tensors.keys()
+    assert [name for name, value in expected.items() if not torch.equal(tensors[name], value)] == []
+    assert {name.partition(".")[0] for name in tensors} == {"model", "average", "optimizer"}
+
+
+def test_what_is_saved_is_the_moment_it_was_asked_for(config: TrainConfig) -> None:
+    """Training goes on while a checkpoint is written."""
+    begin(config)
+    learner = make_learner(3)
+    before = learner.model.state_dict()["network.head.weight"].clone()
+    saver = Saver(Path(config.output), CARD, PROCESS, 3, in_background=True)
+    saver.save(learner.tensors(), learner.state(), {})
+    with torch.no_grad():
+        for parameter in learner.model.parameters():
+            parameter.fill_(7.0)
+    saver.finish()
+    assert torch.equal(begin(config).model.state_dict()["network.head.weight"], before)
 
 
 def test_only_the_same_training_goes_on(config: TrainConfig) -> None:
@@ -63,6 +100,15 @@ def test_only_the_same_training_goes_on(config: TrainConfig) -> None:
         begin(config)
 
 
+def test_a_run_of_an_older_version_says_how_to_go_on(config: TrainConfig) -> None:
+    begin(config)
+    save_step(Path(config.output), 2)
+    checkpoint = Path(config.output) / "checkpoints/step_00000002"
+    (checkpoint / "tensors").rename(checkpoint / "weights.pt")
+    with pytest.raises(InputError, match=r"begin a new run with start_from=.*step_00000002"):
+        begin(config)
+
+
 def test_a_file_is_no_run(config: TrainConfig) -> None:
     Path(config.output).write_text("years of work")
     with pytest.raises(InputError, match="run is a file; choose another output="):
@@ -71,12 +117,12 @@ def test_a_file_is_no_run(config: TrainConfig) -> None:
 
 def test_the_fingerprint_covers_what_shapes_the_result(config: TrainConfig) -> None:
     free: list[dict[str, Any]] = [
-        {"output": "elsewhere"}, {"device": "cuda"}, {"log_every": 7}, {"keep_checkpoints": 9}, {"tensorboard": True},
-        {"checkpoint_every": 5},
+        {"output": "elsewhere"}, {"device": "cuda"}, {"log_every": 7}, {"keep_checkpoints": 9}, {"trackers": ["wandb"]},
+        {"checkpoint_every": 5}, {"async_checkpoints": False}, {"parallel": ParallelConfig("fsdp", accumulate=2)},
         {"data": replace(config.data, memory_gb=0.0, workers=2, loader="processes", prefetch=5)},
     ]  # fmt: skip
     bound: list[dict[str, Any]] = [
-        {"seed": 1}, {"steps": 7}, {"batch_size": 8}, {"loss": "area_mse"}, {"precision": "bf16"},
+        {"seed": 1}, {"steps": 7}, {"batch_size": 8}, {"loss": LossConfig("area_mse")}, {"precision": "bf16"},
         {"data": DataConfig(store="other")}, {"model": replace(config.model, depth=2)},
         {"optim": replace(config.optim, learning_rate=1.0)},
     ]  # fmt: skip

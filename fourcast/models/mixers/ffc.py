@@ -108,7 +108,9 @@ class FFC(Mixer):
 def convolved(convolution: nn.Conv2d, x_BHWC: Tensor) -> Tensor:
     """A 3×3 convolution of the globe: periodic in longitude, the outermost rows repeated beyond the poles."""
     x_BCHW = pad(x_BHWC.permute(0, 3, 1, 2), (1, 1, 0, 0), mode="circular")
-    return convolution(pad(x_BCHW, (0, 0, 1, 1), mode="replicate")).permute(0, 2, 3, 1)
+    # Concatenated: compilers mistake the memory layout that the gradient of a replicating pad has.
+    x_BCHW = torch.cat([x_BCHW[:, :, :1], x_BCHW, x_BCHW[:, :, -1:]], 2)
+    return convolution(x_BCHW).permute(0, 2, 3, 1)
 
 
 def quarters(x_BHWC: Tensor) -> Tensor:
