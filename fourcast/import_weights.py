@@ -112,13 +112,14 @@ def _report(card: Card, source: Path, parameters: int) -> str:
 
 
 def _still_needed(card: Card) -> str:
-    if card.kind != "forecast":
-        return "no: it diagnoses log(1 + tp / 1e-5) from a state"
-    if card.in_channels != card.out_channels:
+    diagnoses = card.kind == "precipitation"
+    if not diagnoses and card.in_channels != card.out_channels:
         return f"no: it gives {card.out_channels} channels and takes {card.in_channels}"
     given = {"channels": card.channels, "means": card.mean, "stds": card.std}
     missing = [f"{key}=" for key, value in given.items() if value is None]
-    return f"import it with {', '.join(missing)}" if missing else "ready"
+    if missing:
+        return f"import it with {', '.join(missing)}"
+    return "ready, as precipitation=… beside a forecast model" if diagnoses else "ready"
 
 
 def _channels(names: list[str] | None, count: int) -> list[str] | None:

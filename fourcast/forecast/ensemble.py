@@ -6,21 +6,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fourcast.checkpoint import find_checkpoint
+from fourcast.checkpoint import find_checkpoint, weights_files
 from fourcast.config import ForecastConfig, last_hour, parse_time
 from fourcast.data.store import Store, open_store
 from fourcast.distributed import process_group
 from fourcast.errors import InputError
 from fourcast.files import read_json, remove_directory, sha256, write_json
 from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, is_finished, member_path
-from fourcast.forecast.perturb import perturbed
+from fourcast.forecast.perturb import model_noise, perturbed
 from fourcast.forecast.reader import MANIFEST
-from fourcast.forecast.rollout import Forecaster, load_forecaster, rollout
+from fourcast.forecast.rollout import Forecaster, Noise, load_forecaster, rollout
 from fourcast.progress import progress
 from fourcast.variables import parse_channel
 
@@ -61,7 +62,7 @@ def forecast(config: ForecastConfig) -> Path:
     does not have, a date it lacks, or a run of another configuration in the same place.
     """
     with process_group(config.device, LONGEST_WAIT) as process:
-        forecaster = load_forecaster(config.checkpoint, process.device, config.precision)
+        forecaster = load_forecaster(config.checkpoint, process.device, config.precision, config.precipitation)
         store = open_store(config.store)
         plan = make_plan(config, forecaster, store)
         if process.is_first:
@@ -103,7 +104,7 @@ def make_plan(config: ForecastConfig, forecaster: Forecaster, store: Store) -> P
         init_times=tuple(init_times),
         members=tuple(sorted(set(members))),
         lead_hours=tuple(range(0, config.lead_hours + 1, step)),
-        channels=_selected(config.variables, forecaster.channels),
+        channels=_selected(config.variables, forecaster.outputs),
         attributes=_attributes(config, forecaster, store),
     )
 
@@ -127,18 +128,26 @@ def run_task(
     analysis = forecaster.normalise(store.read(position, forecaster.channels)[0])
     ensemble = config.ensemble
     start = np.stack([perturbed(analysis, ensemble.amplitude, ensemble.seed, task.init_time, m) for m in task.members])
-    kept = [forecaster.channels.index(name) for name in plan.channels]
+    kept = [forecaster.outputs.index(name) for name in plan.channels]
     with ExitStack() as stack:
         writers = [
             (task.members.index(member),
              stack.enter_context(MemberWriter(*_destination(plan, forecaster, task.init_time, member))))
             for member in task.missing
         ]  # fmt: skip
-        states = rollout(forecaster, start, task.init_time, len(plan.lead_hours) - 1)
+        noise = _noise(task, forecaster, ensemble.seed)
+        states = rollout(forecaster, start, task.init_time, len(plan.lead_hours) - 1, noise)
         for i_lead, (valid_time, fields) in enumerate(states):
             for i_member, writer in writers:
                 writer.write(i_lead, fields[i_member, kept])
             yield valid_time
+
+
+def _noise(task: Task, forecaster: Forecaster, seed: int) -> Noise | None:
+    """What the members of a task see beside their states; None for a model without noise channels."""
+    channels = forecaster.card.model.noise_channels
+    shape = (channels, *forecaster.card.grid.shape)
+    return partial(model_noise, shape, seed, task.init_time, task.members) if channels else None
 
 
 def _destination(
@@ -176,17 +185,26 @@ def _attributes(config: ForecastConfig, forecaster: Forecaster, store: Store) ->
     """Provenance: everything that decides a member's numbers, and where they came from."""
     checkpoint = find_checkpoint(config.checkpoint)
     ensemble = config.ensemble
+    perturbation = f"gaussian, amplitude {ensemble.amplitude} standard deviations, member 0 unperturbed"
+    if forecaster.card.model.noise_channels:
+        perturbation += "; every member draws noise of its own at every step"
     described = json.dumps(dict(store.attributes), sort_keys=True).encode()
+    rain = {} if config.precipitation is None else _identity("precipitation", find_checkpoint(config.precipitation))
     return {
-        "checkpoint": checkpoint.name,
-        "checkpoint_sha256": sha256(checkpoint / "weights.pt"),
+        **_identity("checkpoint", checkpoint),
+        **rain,
         "initial_states": store.path.name,
         "initial_states_sha256": hashlib.sha256(described).hexdigest(),
         "seed": ensemble.seed,
-        "perturbation": f"gaussian, amplitude {ensemble.amplitude} standard deviations, member 0 unperturbed",
+        "perturbation": perturbation,
         "precision": config.precision,
         "synthetic": int(forecaster.card.synthetic),
     }
+
+
+def _identity(name: str, checkpoint: Path) -> dict[str, str]:
+    """Which checkpoint it was, by its name and its weights."""
+    return {name: checkpoint.name, f"{name}_sha256": sha256(*weights_files(checkpoint))}
 
 
 def _claim(plan: Plan, overwrite: bool) -> None:

@@ -1,9 +1,11 @@
 """The generator of states: order, times, units, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from tiny import CARD, CHANNELS
+from tiny import CARD, CHANNELS, model_config
 from torch import Tensor, nn
 
 from fourcast.errors import InputError
@@ -95,3 +97,26 @@ def test_bf16_computes_in_bf16_and_keeps_states_in_fp32() -> None:
     rounded = torch.from_numpy(STATE).bfloat16().float().numpy() * SCALE + CENTER
     assert np.array_equal(second, rounded)
     assert not np.array_equal(first, second)
+
+
+class AddNoise(nn.Module):
+    """The state [B, 2, H, W] plus the one channel of noise behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1:] == (3, 8, 16)
+        return x[:, :2] + x[:, 2:]
+
+
+def test_noise_is_asked_for_at_every_step_and_appended_to_the_state() -> None:
+    noisy = replace(forecaster(AddNoise()), card=replace(CARD, model=model_config(noise_channels=1)))
+    asked = []
+
+    def noise(step: int) -> np.ndarray:
+        asked.append(step)
+        return np.full((3, 1, 8, 16), step, dtype=np.float32)
+
+    *_, (_, last) = rollout(noisy, STATE, INIT, 3, noise)
+    assert asked == [1, 2, 3]
+    np.testing.assert_allclose(last, (STATE + 6) * SCALE + CENTER, rtol=1e-5)  # 1 + 2 + 3
+    with pytest.raises(InputError, match="the model sees noise at every step: pass noise="):
+        next(rollout(noisy, STATE, INIT, 3))
