@@ -276,7 +276,8 @@ class TrainConfig:
     spectra at every validation (null: the first; []: none). checkpoint_every: steps between checkpoints, of which
     keep_checkpoints and the best stay; async_checkpoints writes them while training goes on. trackers: tensorboard,
     wandb, mlflow, or null: log.jsonl alone. profile_steps: how many steps, after the first three, go into a profile.
-    resume: go on from the newest checkpoint in output, if there is one.
+    predict: say before the first step, as fourcast plan does, what memory and time the training takes, and after some
+    how far off that was. resume: go on from the newest checkpoint in output, if there is one.
     """
 
     output: str = "runs/train"
@@ -304,6 +305,7 @@ class TrainConfig:
     async_checkpoints: bool = True
     trackers: Any = "tensorboard"
     profile_steps: int = 0
+    predict: bool = True
     resume: bool = True
 
     def __post_init__(self) -> None:

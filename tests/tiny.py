@@ -35,7 +35,8 @@ INIT = "2026-08-05T00"
 ROOT = Path(__file__).resolve().parent.parent
 OVERRIDES = [
     "model.patch_size=4", "model.embed_dim=16", "model.depth=1", "model.mixer.num_blocks=2", "batch_size=4",
-    "device=cpu", "trackers=null", "pictures=[]", "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
+    "device=cpu", "trackers=null", "pictures=[]", "predict=false",
+    "data.train_end=2026-08-08", "data.validation_start=2026-08-09",
 ]  # fmt: skip
 """What makes a training tiny on the command line; ``train_config`` is the same as a dataclass."""
 
@@ -103,6 +104,7 @@ def train_config(store: Path, output: Path, **changes: object) -> TrainConfig:
         "device": "cpu",
         "trackers": None,
         "pictures": [],
+        "predict": False,
     }
     return TrainConfig(**(given | changes))  # type: ignore[arg-type]
 

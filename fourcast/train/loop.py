@@ -24,6 +24,7 @@ from fourcast.train.pictures import Scene, keep, scene
 from fourcast.train.precision import set_matmul_precision
 from fourcast.train.prepare import Task, loss_steps, prepare
 from fourcast.train.profiler import profiled
+from fourcast.train.prospect import Prospect
 from fourcast.train.run import claim, rate_newest, resume
 from fourcast.train.saver import Saver
 from fourcast.train.signals import EXIT_INTERRUPTED, StopRequest, stop_requests
@@ -45,6 +46,7 @@ def train(config: TrainConfig) -> Path:
     with process_group(config.device) as process, stop_requests() as request:
         set_matmul_precision(config.precision)
         run = Path(config.output)
+        prospect = Prospect(task, process) if config.predict and process.is_first else None
         learner = make_learner(task, process)
         found = claim(run, config, task.card, process)
         if found is not None:
@@ -53,7 +55,7 @@ def train(config: TrainConfig) -> Path:
                 rate_newest(found)
         _announce(task, learner, process)
         if learner.position.step < config.steps:
-            _loop(task, learner, process, request)
+            _loop(_session(task, learner, process, prospect), learner, request)
     return run
 
 
@@ -69,9 +71,10 @@ class Session:
     scene: Scene
     saver: Saver
     log: TrainingLog | None
+    prospect: Prospect | None
 
 
-def _session(task: Task, learner: Learner, process: Process) -> Session:
+def _session(task: Task, learner: Learner, process: Process, prospect: Prospect | None) -> Session:
     config, run = task.config, Path(task.config.output)
     objective = make_objective(task, process.device)
     return Session(
@@ -83,13 +86,14 @@ def _session(task: Task, learner: Learner, process: Process) -> Session:
         scene=scene(task, objective.channels),
         saver=Saver(run, task.card, process, config.keep_checkpoints, config.async_checkpoints),
         log=TrainingLog(run, learner.position.step, config) if process.is_first else None,
+        prospect=prospect,
     )
 
 
-def _loop(task: Task, learner: Learner, process: Process, request: StopRequest) -> None:
+def _loop(session: Session, learner: Learner, request: StopRequest) -> None:
     """All steps from where ``learner`` stands to the last, or until a signal asks to stop."""
-    config, position = task.config, learner.position
-    session = _session(task, learner, process)
+    task, process, position = session.task, session.process, learner.position
+    config = task.config
     profiles = profiled(Path(config.output) / "profile", config.profile_steps if process.is_first else 0)
     logging = closing(session.log) if session.log else nullcontext()
     with logging, closing(session.saver), profiles as profile:
@@ -109,6 +113,8 @@ def _loop(task: Task, learner: Learner, process: Process, request: StopRequest) 
                 scores = _validate(session, learner) if validating else {}
                 session.saver.save(learner.tensors(), learner.state(), scores)
             profile()
+            if session.prospect is not None:
+                session.prospect.step()
             if outcome.stop:
                 break
         session.saver.finish()

@@ -18,7 +18,7 @@ from fourcast.train.learner import Learner
 
 FREE = {
     "output", "device", "resume", "log_every", "keep_checkpoints", "checkpoint_every", "async_checkpoints", "trackers",
-    "pictures", "profile_steps", "skip_limit", "parallel",
+    "pictures", "profile_steps", "predict", "skip_limit", "parallel",
 }  # fmt: skip
 FREE_OF_DATA = {"memory_gb", "loader", "workers", "prefetch"}
 """Keys that may change when a run goes on: they shape no result, or, as ``parallel``, none beyond rounding."""

@@ -27,6 +27,7 @@ BASE = [
     "data.channels=[t2m,z500]", "data.train_start=null", "data.train_end=2026-08-08", "data.validation_end=null",
     "data.validation_start=2026-08-09", "model.patch_size=4", "model.embed_dim=16", "model.depth=1",
     "model.mixer.num_blocks=2", "validation_samples=2", "seed=1", "resume=true", "pictures=[]",
+    "predict=false",
 ]  # fmt: skip
 """What makes a training tiny; it counts as tried, too."""
 CASES: dict[str, list[str]] = {
@@ -51,7 +52,7 @@ CASES: dict[str, list[str]] = {
         "rollout.backprop_steps=1", "parallel.accumulate=2",
     ],
     "spectral": ["loss.name=area_mse", "loss.spectral_amplitude=0.1", "precision=fp16", "optim.ema_decay=0.9"],
-    "muon": ["optim.name=muon", "parallel.recompute=0.5", "parallel.accumulate=3", "model.depth=2"],
+    "muon": ["predict=true", "optim.name=muon", "parallel.recompute=0.5", "parallel.accumulate=3", "model.depth=2"],
     "plateau": [
         "optim.schedule=plateau", "optim.plateau_patience=1", "optim.plateau_factor=0.1", "validate_every=1",
         "checkpoint_every=1", "keep_checkpoints=1", "skip_limit=1",
