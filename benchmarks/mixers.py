@@ -102,8 +102,8 @@ def composed(mixer: str, arguments: argparse.Namespace, output: str) -> TrainCon
     register_schemas()
     overrides = [
         "+experiment/train=quickstart", f"mixer={mixer}", f"steps={arguments.steps}", f"output={output}",
-        f"data.store={arguments.store}", f"device={arguments.device}", "trackers=null",
-        f"validate_every={max(arguments.steps // 4, 1)}",
+        f"data.store={arguments.store}", f"device={arguments.device}", "trackers=null", "predict=false",
+        "pictures=[]", "model.embed_dim=192", "rollout.steps=1", f"validate_every={max(arguments.steps // 4, 1)}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_directory().resolve()), version_base="1.3"):
         config = OmegaConf.to_object(compose("train", overrides))

@@ -136,6 +136,7 @@ def raised(units: str) -> str:
 
 def save(figure: "Figure", title: str, path: Path) -> Path:
     """Put ``title`` over the figure and write it."""
-    figure.suptitle(title, fontsize=11, y=1 - 0.1 / figure.get_figheight())
+    given = figure.get_layout_engine() is None  # a layout engine makes room for the title, unless told where it goes
+    figure.suptitle(title, fontsize=11, y=1 - 0.1 / figure.get_figheight() if given else None)
     figure.savefig(path, dpi=120)
     return path
