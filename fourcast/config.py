@@ -273,9 +273,10 @@ class TrainConfig:
 
     validate_every, validation_samples: how often, in steps, and from how many initial times; validation_steps: how far
     these are rolled forward for scores by channel, where the period is that long. pictures: channels drawn as maps and
-    spectra at every validation (null: the first; []: none). checkpoint_every: steps between checkpoints, of which
-    keep_checkpoints and the best stay; async_checkpoints writes them while training goes on. trackers: tensorboard,
-    wandb, mlflow, or null: log.jsonl alone. profile_steps: how many steps, after the first three, go into a profile.
+    spectra at every validation (null: the first; []: none). checkpoint_every: steps between checkpoints; each
+    validation makes one, too. keep_checkpoints and the best stay; async_checkpoints writes them while training goes on.
+    trackers: tensorboard, wandb, mlflow, or null: log.jsonl alone. profile_steps: how many steps, after the first
+    three, go into a profile.
     predict: say before the first step, as fourcast plan does, what memory and time the training takes, and after some
     how far off that was. resume: go on from the newest checkpoint in output, if there is one.
     """

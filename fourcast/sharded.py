@@ -8,7 +8,7 @@ and a folder that holds anything but tensors is refused, too.
 import pickle
 import warnings
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -44,13 +44,22 @@ DESCRIPTION = {
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")  # it is, on purpose
 
 
-class _Description(pickle.Unpickler):
-    """Reads a folder's description; runs no constructor but those of ``DESCRIPTION``."""
+class _Description(pickle._Unpickler):  # that in Python, whose operations can be refused one by one
+    """Reads a folder's description; runs no constructor but those of ``DESCRIPTION``, and leaves these as they are."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in DESCRIPTION:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return DESCRIPTION[module, name]
+
+    def set_state(self) -> None:
+        """Set an object's state; that of a class would change all its objects."""
+        changed = self.stack[-2]  # type: ignore[attr-defined]
+        if isinstance(changed, type):
+            raise pickle.UnpicklingError(f"it changes {changed.__name__}")
+        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: set_state}
 
 
 class _Reader(dcp.FileSystemReader):
@@ -69,11 +78,11 @@ def read_description(folder: Path) -> metadata.Metadata:
     try:
         with file.open("rb") as stream:
             found = _unpickle(stream)
+        others = [name for name, kind in found.state_dict_metadata.items() if not _is_tensor(kind)]
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no tensors: {file.name} is missing") from error
     except Exception as error:  # on bytes that are no pickle the unpickler raises almost anything
         raise InputError(f"{file} is damaged or refused: {error}") from error
-    others = [name for name, kind in found.state_dict_metadata.items() if not _is_tensor(kind)]
     if others:
         raise InputError(f"{folder} holds more than tensors and is refused: {', '.join(others[:5])}")
     return found

@@ -110,6 +110,12 @@ class RolloutConfig:
         """(first training step, rollout steps) of every stage, in order."""
         return sorted(self.steps.items()) if isinstance(self.steps, dict) else [(0, self.steps)]
 
+    def spans(self, last: int) -> list[tuple[int, int, int]]:
+        """(first training step, the one after its last, rollout steps) of every stage before step ``last``."""
+        ends = [*(first for first, _ in self.stages[1:]), last]
+        spans = [(first, min(end, last), steps) for (first, steps), end in zip(self.stages, ends, strict=True)]
+        return [span for span in spans if span[0] < span[1]]
+
 
 @dataclass
 class ParallelConfig:

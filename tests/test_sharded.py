@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, TensorStorageMetadata
 
 from fourcast import sharded
 from fourcast.errors import InputError
@@ -71,6 +71,16 @@ def test_code_in_a_description_is_refused_unexecuted(folder: Path, tmp_path: Pat
     assert not mark.exists()
 
 
+def test_a_description_that_changes_a_class_is_refused(folder: Path) -> None:
+    """Its state would be set on the class that it names instead of on an object."""
+    state = pickle.dumps((None, {"size": 1}), protocol=2)[2:-1]
+    named = b"ctorch.distributed.checkpoint.metadata\nTensorStorageMetadata\n"
+    (folder / ".metadata").write_bytes(named + state + b"b.")
+    with pytest.raises(InputError, match="it changes TensorStorageMetadata"):
+        sharded.names(folder)
+    assert not hasattr(TensorStorageMetadata, "size")
+
+
 def test_objects_among_the_tensors_are_refused(folder: Path) -> None:
     """The library would unpickle them."""
     description = sharded.read_description(folder)
@@ -82,7 +92,8 @@ def test_objects_among_the_tensors_are_refused(folder: Path) -> None:
 
 def test_damage_is_named(folder: Path) -> None:
     description = (folder / ".metadata").read_bytes()
-    for damaged in (b"", b"no pickle", description[: len(description) // 2], pickle.dumps([1, 2])):
+    others = [pickle.dumps(value) for value in ([1, 2], Metadata(None))]  # type: ignore[arg-type]
+    for damaged in (b"", b"no pickle", description[: len(description) // 2], *others):
         (folder / ".metadata").write_bytes(damaged)
         with pytest.raises(InputError, match=r"\.metadata is damaged or refused"):
             sharded.names(folder)

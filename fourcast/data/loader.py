@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +31,8 @@ from fourcast.errors import InputError
 
 Float32 = NDArray[np.float32]
 SHARED_MEMORY = Path("/dev/shm")
+STOPS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send to every process of a job; the training alone acts on it: it saves, and ends its workers."""
 
 
 class Samples(Protocol):
@@ -119,6 +123,7 @@ def _load_in_processes(samples: Samples, batches: Iterable[list[int]], loading: 
     if not first:
         return
     shape = (len(first[0]), *samples.shape)
+    _start_helpers(loading.start_method)
     with ExitStack() as stack:
         slots = [stack.enter_context(_shared(4 * math.prod(shape))) for _ in range(loading.prefetch + 1)]
         pool = ProcessPoolExecutor(
@@ -152,6 +157,18 @@ def _load_in_processes(samples: Samples, batches: Iterable[list[int]], loading: 
                 "a process that loads data died, most often for want of memory: lower data.workers or data.prefetch, "
                 "or use data.loader=threads"
             ) from error
+
+
+def _start_helpers(start_method: str) -> None:
+    """Start what Python needs beside the workers, deaf to ``STOPS``; workers of a fork server are so from the start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the line above lets SIGTERM through again
+        if start_method == "forkserver":
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -198,8 +215,11 @@ worker: Worker | None = None
 
 def _start_worker(samples: Samples, names: list[str], shape: tuple[int, ...]) -> None:
     global worker
-    for number in (signal.SIGINT, signal.SIGUSR1):  # a scheduler may send them to all; the training ends its workers
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody says who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_leave_when_told, daemon=True).start()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     worker = Worker(samples, [SharedMemory(name) for name in names], shape)
 
@@ -209,6 +229,15 @@ def _leave_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    os._exit(1)
+
+
+def _leave_when_told() -> None:
+    """End this process at the SIGTERM of the training, and not at one that a scheduler sends to all."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+        pass
     os._exit(1)
 
 

@@ -25,7 +25,7 @@ from fourcast.train.precision import set_matmul_precision
 from fourcast.train.prepare import Task, loss_steps, prepare
 from fourcast.train.profiler import profiled
 from fourcast.train.prospect import Prospect
-from fourcast.train.run import claim, rate_newest, resume
+from fourcast.train.run import claim, rate_newest, resume, steps_done
 from fourcast.train.saver import Saver
 from fourcast.train.signals import EXIT_INTERRUPTED, StopRequest, stop_requests
 from fourcast.train.step import Batch, Outcome, Stepper
@@ -46,7 +46,7 @@ def train(config: TrainConfig) -> Path:
     with process_group(config.device) as process, stop_requests() as request:
         set_matmul_precision(config.precision)
         run = Path(config.output)
-        prospect = Prospect(task, process) if config.predict and process.is_first else None
+        prospect = Prospect(task, process, steps_done(run)) if config.predict and process.is_first else None
         learner = make_learner(task, process)
         found = claim(run, config, task.card, process)
         if found is not None:
@@ -103,8 +103,9 @@ def _loop(session: Session, learner: Learner, request: StopRequest) -> None:
             states = session.normalise(window.to(process.device, non_blocking=True))
             batch = Batch(states, Draw(config.seed, position.step, places))
             rate = learning_rate(config.optim, position.step, config.steps) * learner.plateau.factor
+            skipped = position.skipped
             outcome = session.stepper.step(learner, batch, rate, request.name is not None)
-            if not outcome.finite:
+            if position.skipped > skipped:  # else fp16 may have overflowed, and the loss scale is lower now
                 _skip(session, learner, batch, outcome)
             _report(session, learner, outcome, rate)
             validating = _due(config.validate_every, position.step, config.steps)
@@ -138,10 +139,8 @@ def _batches(task: Task, process: Process, start: int) -> Iterator[tuple[range, 
     The windows of a stage are as long as its rollout; every stage draws from a sequence of samples of its own.
     """
     config, share = task.config, (process.rank, process.world_size)
-    stages = config.rollout.stages
-    ends = [first for first, _ in stages[1:]] + [config.steps]
-    for (first, steps), end in zip(stages, ends, strict=True):
-        begin, end = max(first, start), min(end, config.steps)
+    for first, end, steps in config.rollout.spans(config.steps):
+        begin = max(first, start)
         if begin >= end:
             continue
         windows = task.windows(steps)
@@ -168,8 +167,6 @@ def _report(session: Session, learner: Learner, outcome: Outcome, rate: float) -
 def _skip(session: Session, learner: Learner, batch: Batch, outcome: Outcome) -> None:
     """Say which channel made a step unusable; InputError after too many in a row."""
     position, limit = learner.position, session.task.config.skip_limit
-    if position.skipped == 0:
-        return  # fp16 overflowed, and the loss scale is lower now
     culprit = session.stepper.culprits(learner, batch)
     what = f"loss {outcome.loss}, gradient norm {outcome.gradient_norm}: {culprit} is not finite"
     if session.log is not None:

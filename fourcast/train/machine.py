@@ -103,6 +103,8 @@ def matmul_speed(device: torch.device, precision: str) -> float:
         return 2 * side**3 * done / (time.perf_counter() - begin)
     finally:
         set_matmul_precision("tf32" if before == "high" else "fp32")
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # the matrices are no part of what a training holds
 
 
 def _multiply(matrix: torch.Tensor, times: int) -> None:

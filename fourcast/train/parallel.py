@@ -17,9 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from fourcast.distributed import Process
 from fourcast.errors import InputError
 from fourcast.models.fourcastnet import Block
+from fourcast.train.precision import AUTOCAST
 from fourcast.train_config import ParallelConfig
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # its heir is newer than 2.11
 warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # nothing here is changed in place
@@ -41,7 +40,7 @@ def parallelize(model: nn.Module, process: Process, config: ParallelConfig, prec
     if process.world_size == 1:
         return model
     if sharded:
-        return _shard(model, blocks, _mesh(process, config), HALF.get(precision))
+        return _shard(model, blocks, _mesh(process, config), AUTOCAST.get(precision))
     return DistributedDataParallel(
         model,
         device_ids=[process.device] if process.device.type == "cuda" else None,

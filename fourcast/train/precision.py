@@ -11,7 +11,7 @@ GROWTH_STEPS = 2000
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context that forward passes and losses run in: mixed precision for bf16 and fp16, else as without it.
+    """The context that forward passes run in: mixed precision for bf16 and fp16, else as without it.
 
     Weights are cast anew at every use, so that the gradients of several uses, as in a rollout, are added in float32.
     """

@@ -50,16 +50,34 @@ def claim(run: Path, config: TrainConfig, card: Card, process: Process) -> Path 
     record, own = run / "config.json", fingerprint(config, card)
     if found and not config.resume:
         raise InputError(f"{run} already holds a training; resume=true goes on with it, another output= starts anew")
-    if found and read_json(record)["fingerprint"] != own:
-        raise InputError(
-            f"{run} holds a training of another configuration (see {record}); choose another output= or delete it"
-        )
+    if found:
+        _require_same(read_json(record), own, config, record)
     process.barrier()
     if process.is_first:
         _sweep(run)
         write_json(record, {"fingerprint": own, "config": asdict(config)})
     process.barrier()
     return found[-1] if found else None
+
+
+def _require_same(previous: dict[str, Any], own: str, config: TrainConfig, record: Path) -> None:
+    if previous["fingerprint"] == own:
+        return
+    if previous["config"] == json.loads(json.dumps(asdict(config))):
+        raise InputError(
+            f"{record.parent} was begun on other data or from other weights, though by the same names: the store, "
+            "start_from or backbone has changed since; name a checkpoint itself (…/checkpoints/step_…), or choose "
+            "another output="
+        )
+    raise InputError(
+        f"{record.parent} holds a training of another configuration (see {record}); choose another output= or delete it"
+    )
+
+
+def steps_done(run: Path) -> int:
+    """How many steps of a training the newest checkpoint in ``run`` holds."""
+    found = training_checkpoints(run)
+    return int(found[-1].name.removeprefix("step_")) if found else 0
 
 
 def resume(checkpoint: Path, learner: Learner) -> None:

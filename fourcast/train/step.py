@@ -40,7 +40,7 @@ class Batch:
     def parts(self, count: int) -> list["Batch"]:
         """The share in ``count`` parts, one after the other, or in as many as it has samples."""
         parts, first = [], self.draw.places.start
-        for states in self.states_BSCHW.chunk(count):
+        for states in self.states_BSCHW.tensor_split(min(count, len(self.states_BSCHW))):
             parts.append(Batch(states, Draw(self.draw.seed, self.draw.step, range(first, first + len(states)))))
             first += len(states)
         return parts
@@ -64,7 +64,7 @@ class Stepper:
         loss = self._gradients(learner, batch)
         unscale(learner.model, learner.scale)
         norm = clip_gradients(learner.model, self.gradient_clip)
-        shared = self.process.sum(torch.stack([loss / self.process.world_size, loss.new_tensor(float(stop))]))
+        shared = self.process.sum(torch.stack([loss / self.process.world_size, torch.full_like(loss, float(stop))]))
         mean, stops, gradient = torch.cat([shared, norm.reshape(1).to(shared)]).tolist()
         outcome = Outcome(mean, gradient, stops > 0)
         if not outcome.finite:
@@ -82,7 +82,9 @@ class Stepper:
             with synchronising(learner.parallel, part is parts[-1]):
                 weight = len(part.states_BSCHW) / len(batch.states_BSCHW)
                 value = self.objective(learner.parallel, part.states_BSCHW, part.draw) * weight
+                gathered = [(own, own.clone()) for own in _statistics(learner.model)]
                 (value * learner.scale.value).backward()
+                _put_back(gathered)  # blocks that are recomputed in the backward pass gather theirs twice
             total += value.detach()
         return total
 

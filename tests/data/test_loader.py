@@ -190,3 +190,43 @@ def test_processes_end_with_a_training_that_is_killed(tmp_path: Path, method: st
     while any(is_running(worker) for worker in workers) or any(Path(block).exists() for block in blocks):
         assert time.monotonic() < deadline, "workers or their memory outlive the training"
         time.sleep(0.1)
+
+
+DEAF = """
+import signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from test_loader import Numbers
+from fourcast.data.loader import Loading, load
+
+if __name__ == "__main__":
+    heard = []
+    signal.signal(int(sys.argv[2]), lambda number, frame: heard.append(number))
+    for step, batch in enumerate(load(Numbers(), ([i] for i in range(60)), Loading("processes", 2, 1))):
+        assert batch.flatten()[0] == step
+        if step == 20:
+            print("reading", flush=True)
+            while not heard:
+                time.sleep(0.01)
+            time.sleep(0.5)
+    print(step)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody says who sent a signal")
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_a_scheduler_sends_to_all_ends_no_reading(tmp_path: Path, asked: signal.Signals) -> None:
+    """The training, which heeds it, gets the batches that it still asks for."""
+    script = tmp_path / "deaf.py"
+    script.write_text(DEAF)
+    paths = os.pathsep.join(str(path) for path in (Path(__file__).parent, Path(__file__).parent.parent))
+    training = subprocess.Popen(
+        [sys.executable, script, Path(__file__).parent, str(int(asked))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
+    )  # fmt: skip
+    assert training.stdout is not None
+    assert training.stdout.readline() == "reading\n"
+    os.killpg(training.pid, asked)
+    said = training.communicate(timeout=60)
+    assert (training.returncode, *said) == (0, "59\n", "")

@@ -143,12 +143,12 @@ def interrupted(config: TrainConfig, trial: Trial) -> bool:
         def alive() -> bool:
             return all(process.is_alive() for process in processes)
 
-        wait(lambda: "parameters" in errors(config, 1), alive)  # it has begun, and heeds signals
+        wait(lambda: "parameters" in errors(config.output, 1), alive)  # it has begun, and heeds signals
         await_lines(Path(config.output), trial.lines, alive)
         time.sleep(trial.delay)
         expected = INTERRUPTIONS[trial.what](processes)
         found = ended(processes)
-    said = errors(config, trial.count)
+    said = errors(config.output, trial.count)
     assert found in (expected, [0] * trial.count), said
     assert trial.what != "fill_disk" or found != expected or said.count("File too large") >= trial.count, said
     return found == expected

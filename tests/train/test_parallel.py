@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from ranks_job import ended, errors, together
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -136,7 +135,7 @@ def gathered_statistics(process: Process) -> float:
 
 
 def job(report: Path, cases: list[Case]) -> None:
-    """What torchrun runs in every process."""
+    """What every process does."""
     with process_group("cpu") as process:
         found = {
             "histories": [history(case, process) for case in cases],
@@ -150,13 +149,11 @@ def job(report: Path, cases: list[Case]) -> None:
     report.with_suffix(f".{process.rank}").write_text(json.dumps(found))
 
 
-def run(ranks: int, cases: list[Case], report: Path) -> list[dict]:
+def run(count: int, cases: list[Case], report: Path) -> list[dict]:
     """The reports of all ranks."""
-    report.write_text(json.dumps([asdict(case) for case in cases]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", __file__]
-    done = subprocess.run([*command, str(report)], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(report.with_suffix(f".{rank}").read_text()) for rank in range(ranks)]
+    with together(job, (report, cases), str(report), count) as processes:
+        assert ended(processes) == [0] * count, errors(str(report), count)
+    return [json.loads(report.with_suffix(f".{rank}").read_text()) for rank in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +169,7 @@ def close(found: list[list[float]], expected: list[list[float]], precision: str)
 
 
 def test_four_processes_train_like_one(alone: dict[str, list[list[float]]], tmp_path: Path) -> None:
-    """One start of four processes, which takes seconds, for all that they must do."""
+    """One start of four processes for all that they must do."""
     assert not close(alone["bf16"], alone["fp32"], "fp32")
     assert alone["fp32"][-1][0] < 0.8 * alone["fp32"][0][0]
     for rank, report in enumerate(run(4, FOUR, tmp_path / "report")):
@@ -255,8 +252,3 @@ def test_compiled_blocks_train_like_plain_ones(alone: dict[str, list[list[float]
     assert [loss.item(), clip_gradients(model, None).item()] == pytest.approx(alone["fp32"][0], rel=1e-5)
     assert counters["stats"]["unique_graphs"] > 0
     assert not counters["graph_break"]
-
-
-if __name__ == "__main__":
-    where = Path(sys.argv[1])
-    job(where, [Case(**case) for case in json.loads(where.read_text())])

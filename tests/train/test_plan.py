@@ -251,6 +251,8 @@ SIZES = {
     "large": ((180, 360), 2, ModelConfig(patch_size=4, embed_dim=384, depth=8), {}),
     "recomputed": ((180, 360), 2, ModelConfig(patch_size=4, embed_dim=384, depth=8),
                    {"parallel": ParallelConfig(recompute=1.0)}),
+    "half recomputed": ((120, 240), 8, ModelConfig(patch_size=8, embed_dim=256, depth=6),
+                        {"parallel": ParallelConfig(recompute=0.5)}),
     "rolled out": ((120, 240), 8, ModelConfig(patch_size=8, embed_dim=256, depth=6), {"rollout": RolloutConfig(3)}),
 }  # fmt: skip
 CHANNELS = tuple(f"{name}{level}" for name in "tuvz" for level in (250, 500, 700, 850, 1000))

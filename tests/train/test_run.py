@@ -95,6 +95,8 @@ def test_only_the_same_training_goes_on(config: TrainConfig) -> None:
         begin(replace(config, seed=1))
     with pytest.raises(InputError, match="already holds a training; resume=true goes on"):
         begin(replace(config, resume=False))
+    with pytest.raises(InputError, match="was begun on other data or from other weights, though by the same names"):
+        claim(Path(config.output), config, replace(CARD, mean=[1.0, 2.0]), PROCESS)
     (Path(config.output) / "config.json").unlink()
     with pytest.raises(InputError, match=r"config.json is not readable"):
         begin(config)

@@ -86,7 +86,7 @@ def test_the_norm_is_that_before_clipping_and_the_step_that_after() -> None:
     assert small.model.factor.item() == pytest.approx(1.8)
 
 
-@pytest.mark.parametrize(("accumulate", "parts"), [(2, [3, 2]), (3, [2, 2, 1]), (8, [1, 1, 1, 1, 1])])
+@pytest.mark.parametrize(("accumulate", "parts"), [(2, [3, 2]), (3, [2, 2, 1]), (4, [2, 1, 1, 1]), (8, [1] * 5)])
 def test_a_batch_in_parts_is_the_batch(accumulate: int, parts: list[int]) -> None:
     """Parts of unequal size count by their samples, and keep their places in the whole batch."""
     torch.manual_seed(0)
@@ -182,6 +182,18 @@ def test_running_statistics_are_gathered_from_good_batches_alone(bad: float) -> 
     assert changed == (set() if math.isnan(bad) else {"running_mean", "running_var", "num_batches_tracked"})
     stepper().culprits(own, given)
     assert all(torch.equal(after[name], value) for name, value in model.state_dict().items())
+
+
+def test_recomputed_blocks_gather_running_statistics_once() -> None:
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = build_model(model_config(mixer=FFCConfig()), (2, 2), (8, 16)).train()
+        model.blocks[0].recompute = recompute
+        stepper(2).step(learner(model), Batch(torch.randn(3, 3, 2, 8, 16), Draw(0, 0, range(3))), 0.1, stop=False)
+        found.append(model.state_dict())
+    assert any(name.endswith("running_var") for name in found[0])
+    assert all(torch.equal(found[1][name], value) for name, value in found[0].items())
 
 
 def config_of(folder: Path, bad_times: slice, **changes: object) -> TrainConfig:

@@ -12,7 +12,7 @@ that become c channels, through a Fourier unit of its own, and repeats the resul
 global, no biases, orthonormal transforms, LFU on. No skip inside.
 
 BatchNorm takes its statistics over all tokens (or modes) of a rank's batch, many even where the batch is one; ranks
-keep statistics of their own while training, and the first rank's running means are those that are kept.
+keep running statistics of their own while training, and what is validated and saved is their mean.
 
 Parameters, half of the channels global: 27/4 D² (3×3) + D²/4 (A, B) + D²/4 a Fourier unit, of which there are one or
 two, + norms. Real operations for a sample: 14 H W D² and, with N modes in all, N D²/2 a whole Fourier unit

@@ -6,10 +6,11 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -48,13 +49,23 @@ def ranks(config: Config, count: int) -> Iterator[list[ForkServerProcess]]:
 
     What each writes to standard error is in a file beside config.output; see ``errors``.
     """
+    with together(run, (config,), config.output, count) as processes:
+        yield processes
+
+
+@contextmanager
+def together(
+    job: Callable[..., None], arguments: tuple[object, ...], output: str, count: int
+) -> Iterator[list[ForkServerProcess]]:
+    """``count`` processes that call ``job`` with ``arguments``, likewise."""
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(count)}
     started = []
     try:
         for rank in range(count):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)} | common
-            _errors(config, rank).unlink(missing_ok=True)
-            process = FORKSERVER.Process(target=_rank, args=(config, own if count > 1 else {}, _errors(config, rank)))
+            place = _Place(own if count > 1 else {}, Path(f"{output}.{rank}.err"))
+            place.errors.unlink(missing_ok=True)
+            process = FORKSERVER.Process(target=_rank, args=(place, job, arguments))
             process.start()
             started.append(process)
         yield started
@@ -64,21 +75,24 @@ def ranks(config: Config, count: int) -> Iterator[list[ForkServerProcess]]:
             process.join()
 
 
-def _rank(config: Config, environment: dict[str, str], errors: Path) -> None:
-    os.environ.update(environment)
+class _Place(NamedTuple):
+    """What differs among ranks."""
+
+    environment: dict[str, str]
+    errors: Path
+
+
+def _rank(place: _Place, job: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    os.environ.update(place.environment)
     torch.set_num_threads(1)
-    with errors.open("w") as file:
+    with place.errors.open("w") as file:
         os.dup2(file.fileno(), 2)
-    run(config)
+    job(*arguments)
 
 
-def _errors(config: Config, rank: int) -> Path:
-    return Path(f"{config.output}.{rank}.err")
-
-
-def errors(config: Config, count: int) -> str:
-    """What the ranks of the latest job of ``config`` wrote to standard error."""
-    files = [_errors(config, rank) for rank in range(count)]
+def errors(output: str, count: int) -> str:
+    """What ``count`` ranks wrote to standard error in the latest job with this ``output``."""
+    files = [Path(f"{output}.{rank}.err") for rank in range(count)]
     return "\n".join(file.read_text() for file in files if file.exists())
 
 
@@ -92,7 +106,7 @@ def ended(processes: list[ForkServerProcess]) -> list[int | None]:
 def finish(config: Config, count: int) -> None:
     """Do the job of ``config`` on ``count`` ranks, to the end."""
     with ranks(config, count) as processes:
-        assert ended(processes) == [0] * count, errors(config, count)
+        assert ended(processes) == [0] * count, errors(config.output, count)
 
 
 class Torchrun:
