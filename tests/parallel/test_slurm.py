@@ -164,6 +164,7 @@ def test_a_preempted_job_queues_again_and_goes_on(cluster: Cluster, tiny_store: 
     assert "as asked; the same command goes on from there" in cluster.output()
     stopped = training_checkpoints(run)[-1].name
     assert stopped < "step_00002000"
+    time.sleep(3)  # Slurm takes a start in the second of the requeue for the job that it has just ended
     cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     eventually(lambda: cluster.is_finished(job), "the end of the job")
     assert f"from step {int(stopped.removeprefix('step_'))}" in cluster.output()
