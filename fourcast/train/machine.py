@@ -15,6 +15,7 @@ CALIBRATION_SECONDS = 0.2
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the matrices that are multiplied: large enough to keep the device busy."""
 STATUS = Path("/proc/self/statm")
+PEAK = Path("/proc/self/status")
 MEMORY = Path("/proc/meminfo")
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Of the container or job, in versions 2 and 1 of Linux's control groups."""
@@ -80,9 +81,15 @@ def _limit(path: Path) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most that this process has held of ``device``: on a GPU tensors alone, on a CPU everything."""
+    """The most that this process has held of ``device``: on a GPU tensors alone, on a CPU everything.
+
+    Linux keeps the peak by name; elsewhere getrusage says it, which counts what started this process, too.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if PEAK.exists():
+        lines = dict(line.split(":", 1) for line in PEAK.read_text(encoding="ascii").splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -234,15 +234,17 @@ def test_the_verb(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 REAL = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 sys.path[:0] = {tests!r}
 from test_plan import sized
 config = sized(Path({folder!r}), {size!r})
 if {real}:
     from fourcast.train.loop import train
+    from fourcast.train.machine import peak_memory
+    import torch
     train(config)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_memory(torch.device("cpu")))
 else:
     from fourcast.train.plan import estimate, prepare, this_machine
     print(estimate(prepare(config), this_machine("cpu", "fp32", 1, None)).memory.peak)
