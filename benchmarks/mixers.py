@@ -134,7 +134,7 @@ def step_cost(config: TrainConfig, store: Store, device: torch.device) -> tuple[
     torch.manual_seed(0)
     process = Process(0, 1, 0, 1, device)
     model = build_model(config.model, (count, count), store.grid.shape, torch.ones(count))
-    learner = learner_of(model, config, process)
+    learner = learner_of(model.to(process.device), config, process)
     loss = build_loss(config.loss, store.channels, store.grid, torch.ones(count, device=device))
     stepper = Stepper(Rollout(store.channels, store.channels, loss, config.precision), process, 1, None)
     window = torch.randn(config.batch_size, 2, count, *store.grid.shape, device=device)

@@ -91,7 +91,7 @@ def our_step(case: Case, process: Process, compiled: str | None) -> Step:
     parallel, optim = ParallelConfig(compile=compiled), OptimConfig(learning_rate=RATE)
     config = TrainConfig(model=model, parallel=parallel, precision=case.precision, optim=optim)
     network = build_model(model, (case.shape.channels, case.shape.channels), case.shape.grid)
-    learner = learner_of(network, config, process)
+    learner = learner_of(network.to(process.device), config, process)
     stepper = Stepper(Rollout(names, names, relative_l2, case.precision), process, 1, None)
 
     def step(states_BSCHW: Tensor) -> float:

@@ -32,7 +32,7 @@ def main() -> None:
     torch.manual_seed(0)
     process = Process(0, 1, 0, 1, device)
     model = build_model(model_config, (arguments.channels, arguments.channels), (height, width))
-    learner = learner_of(model, config, process)
+    learner = learner_of(model.to(process.device), config, process)
     names = tuple(str(channel) for channel in range(arguments.channels))
     stepper = Stepper(Rollout(names, names, relative_l2, arguments.precision), process, 1, None)
     window = torch.randn(arguments.batch, 2, arguments.channels, height, width, device=device)

@@ -88,12 +88,11 @@ def make_learner(task: Task, process: Process) -> Learner:
     model = build(task.card)
     if task.config.start_from is not None:
         load_weights(model, find_checkpoint(task.config.start_from), "model.* of this training")
-    return learner_of(model, task.config, process)
+    return learner_of(model.to(process.device), task.config, process)
 
 
 def learner_of(model: nn.Module, config: TrainConfig, process: Process) -> Learner:
-    """``model`` on the device of ``process``, spread over all processes, with all that trains it."""
-    model.to(process.device)
+    """``model``, which is on the device of ``process``, spread over all processes, with all that trains it."""
     parallel = parallelize(model, process, config.parallel, config.precision)
     optimizers = build_optimizers(model, config.optim)
     for optimizer in optimizers:

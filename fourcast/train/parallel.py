@@ -31,7 +31,7 @@ def parallelize(model: nn.Module, process: Process, config: ParallelConfig, prec
     optimizers afterwards, and call the model in every process equally often, in validation too. One process alone
     has nothing to share: the model comes back as it is, but for recomputing and compiling.
     """
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    blocks = blocks_of(model)
     for block in blocks[: round(config.recompute * len(blocks))]:
         block.recompute = True
     sharded = config.strategy != "ddp" and process.world_size > 1
@@ -47,6 +47,11 @@ def parallelize(model: nn.Module, process: Process, config: ParallelConfig, prec
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
     )
+
+
+def blocks_of(model: nn.Module) -> list[Block]:
+    """The blocks of a model, in order."""
+    return [module for module in model.modules() if isinstance(module, Block)]
 
 
 def _compile(blocks: list[Block], mode: str, sharded: bool) -> None:

@@ -15,14 +15,11 @@ from torch.optim import Optimizer
 from fourcast.checkpoint import build, load_card
 from fourcast.distributed import Process
 from fourcast.kernels.dispatch import VARIABLE
-from fourcast.models.fourcastnet import Block
-from fourcast.train.average import WeightAverage
-from fourcast.train.learner import materialise
+from fourcast.train.learner import learner_of
 from fourcast.train.ledger import Heap, Ledger, bytes_of
 from fourcast.train.loss import build_loss
 from fourcast.train.objective import Draw, Objective, Precipitation, Rollout, make_objective
-from fourcast.train.optim import build_optimizers
-from fourcast.train.parallel import clip_gradients, parallelize
+from fourcast.train.parallel import blocks_of, clip_gradients
 from fourcast.train.prepare import PRECIPITATION, Task, held_out_steps
 from fourcast.train.step import Batch
 
@@ -89,11 +86,9 @@ class _Play:
     def __init__(self, task: Task, scene: Scene, ledger: Ledger, models: tuple[nn.Module, nn.Module | None]) -> None:
         config, (model, backbone) = task.config, models
         self.task, self.scene, self.ledger, self.model = task, scene, ledger, model
-        self.parallel = parallelize(model, ALONE, replace(config.parallel, compile=None), config.precision)
-        self.optimizers = build_optimizers(model, config.optim)
-        for optimizer in self.optimizers:
-            materialise(optimizer)
-        self.average = None if config.optim.ema_decay is None else WeightAverage(model, config.optim.ema_decay)
+        learner = learner_of(model, replace(config, parallel=replace(config.parallel, compile=None)), ALONE)
+        self.learner, self.parallel = learner, learner.parallel
+        self.optimizers, self.average = learner.optimizers, learner.average
         self.objective = _objective(task, backbone)
         self.activations = 0
 
@@ -106,20 +101,13 @@ class _Play:
             ahead.append(self.window(self.scene.rollout))
             self.update(Batch(ahead.popleft(), Draw(0, update, range(self.scene.samples))), update)
             copied = self.scene.staged and update == self.scene.updates // 2
-            staged = [tensor.clone() for tensor in self.lasting()] if copied else []
+            staged = [tensor.detach().clone() for tensor in self.learner.tensors().values()] if copied else []
         del staged
         flops = self.ledger.flops - before
         gradients = bytes_of([p.grad for p in self.model.parameters() if p.grad is not None])
         with self.average.applied(self.model) if self.average else nullcontext():
             self.validate()
         return self.found(gradients, flops)
-
-    @torch.no_grad()
-    def lasting(self) -> list[Tensor]:
-        """What a checkpoint holds."""
-        average = [] if self.average is None else list(self.average.tensors.values())
-        states = [tensor for optimizer in self.optimizers for tensor in _state(optimizer)]
-        return [*self.model.state_dict().values(), *average, *states]
 
     def window(self, rollout: int, samples: int | None = None) -> Tensor:
         """Room for a batch."""
@@ -157,7 +145,7 @@ class _Play:
 
     def found(self, gradients: int, flops: int) -> Rehearsal:
         """The sums of the books."""
-        parameters, blocks = list(self.model.parameters()), _blocks(self.model)
+        parameters, blocks = list(self.model.parameters()), blocks_of(self.model)
         weights = bytes_of([*parameters, *self.model.buffers()])
         inside = sum(bytes_of(list(block.parameters())) for block in blocks)
         return Rehearsal(
@@ -174,10 +162,6 @@ class _Play:
             occupied=self.ledger.occupied,
             flops=flops,
         )
-
-
-def _blocks(model: nn.Module) -> list[Block]:
-    return [module for module in model.modules() if isinstance(module, Block)]
 
 
 def _state(optimizer: Optimizer) -> list[Tensor]:

@@ -60,7 +60,7 @@ class Stepper:
 
         It waits for the device once, when all processes learn the loss and whether one of them was asked to ``stop``.
         """
-        statistics = [(own, own.clone()) for own in _statistics(learner.model)]
+        statistics = _kept(learner.model)
         loss = self._gradients(learner, batch)
         unscale(learner.model, learner.scale)
         norm = clip_gradients(learner.model, self.gradient_clip)
@@ -82,7 +82,7 @@ class Stepper:
             with synchronising(learner.parallel, part is parts[-1]):
                 weight = len(part.states_BSCHW) / len(batch.states_BSCHW)
                 value = self.objective(learner.parallel, part.states_BSCHW, part.draw) * weight
-                gathered = [(own, own.clone()) for own in _statistics(learner.model)]
+                gathered = _kept(learner.model)
                 (value * learner.scale.value).backward()
                 _put_back(gathered)  # blocks that are recomputed in the backward pass gather theirs twice
             total += value.detach()
@@ -111,7 +111,7 @@ class Stepper:
 
         All processes must call it together.
         """
-        objective, statistics = self.objective, [(own, own.clone()) for own in _statistics(learner.model)]
+        objective, statistics = self.objective, _kept(learner.model)
         predicted = torch.zeros(len(objective.channels), device=self.process.device)
         with torch.no_grad():
             for part in batch.parts(self.accumulate):
@@ -130,6 +130,11 @@ class Stepper:
 def _statistics(model: nn.Module) -> list[Tensor]:
     """The running statistics that a model gathers in every forward pass of a training, good or bad."""
     return [own for part in model.modules() if isinstance(part, nn.BatchNorm1d) for own in part.buffers()]
+
+
+def _kept(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Those statistics, each with a copy of what it is now."""
+    return [(own, own.clone()) for own in _statistics(model)]
 
 
 def _put_back(tensors: list[tuple[Tensor, Tensor]]) -> None:
