@@ -5,11 +5,11 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -142,6 +142,27 @@ class Process:
         flags = torch.tensor(int(flag))
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)
+
+    def gather(self, value: Tensor, to: int) -> list[Tensor]:
+        """The ``value`` of every process, on the host and of one shape, in the process ``to``; elsewhere nothing."""
+        if self.world_size == 1:
+            return [value]
+        values = [torch.empty_like(value) for _ in range(self.world_size)] if self.rank == to else None
+        dist.gather(value, values, dst=to)
+        return values or []
+
+    def decide(self, decision: Callable[[], T]) -> T:
+        """What the first process decides, in every process; its InputError is raised in every process, too."""
+        made, refused = None, ""
+        if self.is_first:
+            try:
+                made = decision()
+            except InputError as error:
+                refused = str(error)
+        made, refused = self.broadcast((made, refused))
+        if refused:
+            raise InputError(refused)
+        return cast(T, made)
 
     def broadcast(self, value: T) -> T:
         """The first process's ``value``, something small that JSON could hold, in every process."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fourcast.data.dataset import Batches, Span, Windows, fits_in_memory
-from fourcast.progress import duration
+from fourcast.progress import duration, gigabytes
 from fourcast.train.machine import Machine
 from fourcast.train.prepare import Task, held_out_steps, loss_steps
 from fourcast.train.rehearsal import Rehearsal, Scene, rehearse
@@ -218,8 +218,3 @@ def _off(predicted: float, found: float) -> str:
 
 def _short(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
-
-
-def gigabytes(count: float) -> str:
-    """``1.23 GB``; small numbers in MB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

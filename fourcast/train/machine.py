@@ -1,24 +1,17 @@
 """What there is to train with: memory, and how fast matrices are multiplied."""
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from fourcast.distributed import choose_device
+from fourcast.memory import free_bytes, resident_bytes
 from fourcast.train.precision import AUTOCAST, set_matmul_precision
 
 CALIBRATION_SECONDS = 0.2
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the matrices that are multiplied: large enough to keep the device busy."""
-STATUS = Path("/proc/self/statm")
-PEAK = Path("/proc/self/status")
-MEMORY = Path("/proc/meminfo")
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of the container or job, in versions 2 and 1 of Linux's control groups."""
 
 
 @dataclass(frozen=True)
@@ -49,49 +42,6 @@ def this_machine(device: str, precision: str, processes: int, memory_gb: float |
     capacity = free if memory_gb is None else memory_gb * 1e9
     speed = matmul_speed(own, precision)
     return Machine(own.type == "cuda", processes, capacity, resident_bytes(), speed)
-
-
-def resident_bytes() -> int:
-    """What this process holds of the host's memory now; where the system does not say, the most that it ever held."""
-    if not STATUS.exists():
-        return peak_memory(torch.device("cpu"))
-    return int(STATUS.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-
-
-def free_bytes(device: torch.device) -> float:
-    """What a process may hold: a GPU's free memory, or the host's with what this process holds, within its limits.
-
-    Infinite where the system does not say.
-    """
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return min(_available(MEMORY) + resident_bytes(), *(_limit(path) for path in LIMITS))
-
-
-def _available(path: Path) -> float:
-    """Linux's estimate of what new programs may take without swapping."""
-    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return float(found[0]) if found else float("inf")
-
-
-def _limit(path: Path) -> float:
-    text = path.read_text(encoding="ascii").strip() if path.exists() else "max"
-    return float("inf") if text == "max" else float(text)
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most that this process has held of ``device``: on a GPU tensors alone, on a CPU everything.
-
-    Linux keeps the peak by name; elsewhere getrusage says it, which counts what started this process, too.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if PEAK.exists():
-        lines = dict(line.split(":", 1) for line in PEAK.read_text(encoding="ascii").splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ from typing import Any
 import fourcast.train.loop  # noqa: F401  what a training imports is part of the memory that it takes
 from fourcast.config import PlanConfig, TrainConfig
 from fourcast.errors import InputError
-from fourcast.progress import duration
-from fourcast.train.estimate import EFFICIENCY, TRIAL_UPDATES, Estimate, estimate, gigabytes, memory
+from fourcast.progress import duration, gigabytes
+from fourcast.train.estimate import EFFICIENCY, TRIAL_UPDATES, Estimate, estimate, memory
 from fourcast.train.machine import Machine, this_machine
 from fourcast.train.prepare import Task, loss_steps, prepare
 

@@ -4,9 +4,10 @@ import time
 from dataclasses import replace
 
 from fourcast.distributed import Process
-from fourcast.progress import duration
-from fourcast.train.estimate import TRIAL_UPDATES, Estimate, compare, estimate, gigabytes
-from fourcast.train.machine import peak_memory, this_machine
+from fourcast.memory import peak_memory
+from fourcast.progress import duration, gigabytes
+from fourcast.train.estimate import TRIAL_UPDATES, Estimate, compare, estimate
+from fourcast.train.machine import this_machine
 from fourcast.train.prepare import Task, loss_steps
 
 STEPS = 10

@@ -13,15 +13,16 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fourcast import memory as memory_module
 from fourcast.config import ModelConfig, PlanConfig, TrainConfig
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.kernels import dense
 from fourcast.kernels.modes import Modes
-from fourcast.train import machine as machine_module
+from fourcast.memory import free_bytes, resident_bytes
 from fourcast.train.estimate import Estimate, Memory, compare, estimate, memory
 from fourcast.train.ledger import Heap, Ledger
-from fourcast.train.machine import Machine, free_bytes, resident_bytes, this_machine
+from fourcast.train.machine import Machine, this_machine
 from fourcast.train.operators import cost
 from fourcast.train.plan import plan, require_fit, table
 from fourcast.train.prepare import Task, prepare
@@ -202,8 +203,8 @@ def test_comparison() -> None:
 def test_limits_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit, information = tmp_path / "memory.max", tmp_path / "meminfo"
     information.write_text("MemTotal:  9999 kB\nMemAvailable:    2000000 kB\n")
-    monkeypatch.setattr(machine_module, "MEMORY", information)
-    monkeypatch.setattr(machine_module, "LIMITS", (limit, tmp_path / "none"))
+    monkeypatch.setattr(memory_module, "MEMORY", information)
+    monkeypatch.setattr(memory_module, "LIMITS", (limit, tmp_path / "none"))
     assert free_bytes(CPU) >= 2_048_000_000
     limit.write_text("max\n")
     assert free_bytes(CPU) >= 2_048_000_000
@@ -241,7 +242,7 @@ from test_plan import sized
 config = sized(Path({folder!r}), {size!r})
 if {real}:
     from fourcast.train.loop import train
-    from fourcast.train.machine import peak_memory
+    from fourcast.memory import peak_memory
     import torch
     train(config)
     print(peak_memory(torch.device("cpu")))
