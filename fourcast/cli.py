@@ -16,6 +16,7 @@ VERBS = {
     "plan": ("fourcast.train.plan", "plan", "predict memory, disk and time of a training before it starts"),
     "train": ("fourcast.train.loop", "train", "train a model; under torchrun on many devices"),
     "forecast": ("fourcast.forecast.ensemble", "forecast", "roll a model forward into CF netCDF, one file a member"),
+    "calibrate": ("fourcast.calibrate.calibrate", "calibrate", "find amplitudes at which spread matches error"),
     "verify": ("fourcast.verify.evaluate", "verify", "score a forecast run beside persistence and climatology"),
     "import-weights": ("fourcast.import_weights", "import_weights", "turn published weights into a checkpoint"),
     "export-weights": ("fourcast.export_weights", "export_weights", "turn a checkpoint into published weights"),

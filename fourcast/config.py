@@ -13,8 +13,9 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from fourcast.checks import below_one, not_negative, one_of, positive
+from fourcast.checks import as_list, below_one, not_negative, one_of, positive
 from fourcast.errors import InputError
+from fourcast.forecast_config import EnsembleConfig, FilesConfig, ProductsConfig
 from fourcast.mixer_config import MIXERS, AFNOConfig, MixerConfig
 from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
 
@@ -347,37 +348,29 @@ class PlanConfig(TrainConfig):
 
 
 @dataclass
-class EnsembleConfig:
-    """Members of a forecast. Member 0 starts from the unperturbed analysis; amplitude is in standard deviations."""
-
-    size: int = 1
-    members: list[int] | None = None
-    amplitude: float = 0.3
-    seed: int = 0
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        positive("ensemble.size", self.size)
-        positive("ensemble.batch_size", self.batch_size)
-        not_negative("ensemble.amplitude", self.amplitude)
-        not_negative("ensemble.seed", self.seed)
-        members = range(self.size) if self.members is None else self.members
-        if not members or not set(members) <= set(range(self.size)):
-            raise InputError(f"ensemble.members must lie in 0 … {self.size - 1} (ensemble.size), found {members}")
-
-
-@dataclass
 class ForecastConfig:
-    """``fourcast forecast``: roll a checkpoint forward from one or many initial times into CF netCDF.
+    """``fourcast forecast``: roll a model forward from one or many initial times into CF netCDF.
 
-    init_times: the initial times themselves, or null for one every init_every_hours from init_start to init_end.
-    precipitation: the checkpoint of a precipitation model, which adds tp06 to every state, the initial one too: metres
-    in the six hours that end at its time.
+    checkpoint: one, or several whose members take turns. precipitation: the checkpoint of a precipitation model, which
+    adds tp06 to every state, the initial one too: metres in the six hours that end at its time.
+
+    store: where the initial states lie; or initial: netCDF, GRIB or zarr files that fourcast ingest reads, or files of
+    another forecast, of which initial_number is the member to take. regrid: how they come to the model's grid where
+    theirs is another (conservative, bilinear; null: they are refused). allow: what is implausible about them and meant
+    to be, each by its kind or for one channel, as in t850:range. init_times: the initial times themselves; or one every
+    init_every_hours from init_start to init_end; or, of initial, the last one it holds where nothing is named.
+
+    variables: names of variables or channels to write, wind speeds (ws10m, ws850) and vorticity (vo500) among them;
+    null: all channels of the model.
     """
 
-    checkpoint: str = "runs/train"
+    checkpoint: Any = "runs/train"
     precipitation: str | None = None
     store: str = STORE
+    initial: Any = None
+    initial_number: int | None = None
+    regrid: str | None = None
+    allow: Any = None
     output: str = "runs/forecast"
     init_times: Any = None
     init_start: str | None = None
@@ -386,21 +379,70 @@ class ForecastConfig:
     lead_hours: int = 120
     variables: Any = None
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    files: FilesConfig = field(default_factory=FilesConfig)
+    products: ProductsConfig = field(default_factory=ProductsConfig)
     precision: str = "fp32"
     device: str = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        self.init_times = as_list("init_times", self.init_times)
-        self.variables = as_list("variables", self.variables)
-        one_of("precision", self.precision, ("fp32", "bf16"))
+        for key in ("checkpoint", "initial", "allow", "init_times", "variables"):
+            setattr(self, key, as_list(key, getattr(self, key)))
+        one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        if self.regrid is not None:
+            one_of("regrid", self.regrid, ("conservative", "bilinear"))
         positive("lead_hours", self.lead_hours)
         positive("init_every_hours", self.init_every_hours)
         for time in self.init_times or []:
             parse_time("init_times", time)
-        if self.init_times is None and (self.init_start is None or self.init_end is None):
+        if (self.init_start is None) != (self.init_end is None):
+            raise InputError("init_start and init_end go together: name both, or init_times=[2026-08-10T00]")
+        if self.init_times is None and self.init_start is None and self.initial is None:
             raise InputError("name the initial times: init_times=[2026-08-10T00], or init_start and init_end")
         check_period("init_", self.init_start, self.init_end)
+        if not self.files.layout and not self.products.any:
+            raise InputError("nothing would be written: name files.layout, or products.statistics=[mean,spread]")
+
+
+@dataclass
+class CalibrateConfig:
+    """``fourcast calibrate``: find the amplitude at which an ensemble's spread matches its error.
+
+    init_start … init_end: initial times to calibrate on, held out from training and from verification.
+    target_hours: the lead time at which spread and error are to match. ensemble: as of the forecasts to be made; of its
+    perturbations, ``perturbation`` (gaussian, correlated or bred) has its amplitude found, from the one given.
+    by_channel: find an amplitude for every channel; else one factor for all, as always for bred vectors, whose shape is
+    the model's. rounds: of forecasts, each with better amplitudes.
+    """
+
+    checkpoint: str = "runs/train"
+    store: str = STORE
+    output: str = "runs/calibration"
+    init_start: str = MISSING
+    init_end: str = MISSING
+    init_every_hours: int = 120
+    target_hours: int = 24
+    perturbation: str = "gaussian"
+    by_channel: bool = True
+    rounds: int = 6
+    ensemble: EnsembleConfig = field(default_factory=lambda: EnsembleConfig(size=10))
+    precision: str = "fp32"
+    device: str = "auto"
+    plots: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("perturbation", self.perturbation, ("gaussian", "correlated", "bred"))
+        one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        for key in ("target_hours", "init_every_hours", "rounds"):
+            positive(key, getattr(self, key))
+        if self.ensemble.size < 3 or self.ensemble.members is not None:
+            raise InputError(
+                f"ensemble.size must be at least 3 and ensemble.members null to measure a spread, found size "
+                f"{self.ensemble.size}"
+            )
+        if MISSING not in (self.init_start, self.init_end):
+            check_period("init_", self.init_start, self.init_end)
 
 
 @dataclass
@@ -463,6 +505,7 @@ SCHEMAS: dict[str, type] = {
     "plan": PlanConfig,
     "train": TrainConfig,
     "forecast": ForecastConfig,
+    "calibrate": CalibrateConfig,
     "verify": VerifyConfig,
     "import-weights": ImportWeightsConfig,
     "export-weights": ExportWeightsConfig,
@@ -489,17 +532,6 @@ def conf_directory() -> Path:
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
-
-
-def as_list(key: str, value: Any) -> Any:
-    """One word, or a list of them, as a list of strings; null stays null."""
-    if value is None or value == MISSING:
-        return value
-    items = value if isinstance(value, list) else [value]
-    wrong = [item for item in items if not isinstance(item, str)]
-    if wrong or not items:
-        raise InputError(f"{key} must be a name or a list of names, found {value!r}")
-    return items
 
 
 def parse_time(key: str, text: Any) -> np.datetime64:

@@ -27,6 +27,7 @@ NEEDED = {
     "plan": ["output=a", "data.store=b"],
     "train": ["output=a", "data.store=b"],
     "forecast": ["checkpoint=a", "store=b", "output=c", "init_times=2026-08-10"],
+    "calibrate": ["init_start=2026-08-01", "init_end=2026-08-02"],
     "verify": ["forecast=a", "store=b", "output=c"],
     "import-weights": ["source=a", "output=b"],
     "export-weights": ["checkpoint=a", "output=b"],
@@ -85,7 +86,8 @@ def test_presets_of_one_name_hand_over_to_each_other(name: str, ingest_name: str
         preset(verb, ingest_name if verb == "ingest" else name) for verb in ("ingest", "train", "forecast", "verify")
     )
     assert [forecast.store] == [verify.store] == train.data.store == [ingest.output]
-    model = forecast.checkpoint if train.backbone is None else forecast.precipitation
+    (forecast_model,) = forecast.checkpoint
+    model = forecast_model if train.backbone is None else forecast.precipitation
     assert (model, verify.forecast) == (train.output, forecast.output)
     assert ingest.statistics_end == train.data.train_end < train.data.validation_start
     assert train.data.validation_end < forecast.init_start
@@ -103,7 +105,7 @@ def test_the_published_trainings_hand_over_to_each_other() -> None:
     channels = [channel.name for channel in parse_channels(ingest.channels)]
     assert [c.name for c in parse_channels(first.data.channels)] + [PRECIPITATION] == channels
     assert rain.data.channels is None  # those of the backbone
-    assert (forecast.checkpoint, forecast.variables) == (second.output, [PRECIPITATION])
+    assert (forecast.checkpoint, forecast.variables) == ([second.output], [PRECIPITATION])
 
 
 def test_the_published_trainings_are_as_published() -> None:
