@@ -56,10 +56,17 @@ VARIABLES: tuple[Variable, ...] = (
     _level("t", "temperature", "air_temperature", "K", 130, positive=True),
     _level("r", "relative_humidity", "relative_humidity", "%", 157),
     _level("q", "specific_humidity", "specific_humidity", "kg kg-1", 133),
+    _level("ws", "wind_speed", "wind_speed", "m s-1", 10, positive=True),
+    _level("vo", "vorticity", "atmosphere_upward_relative_vorticity", "s-1", 138),
     Variable("u10m", "10m_u_component_of_wind", "eastward_wind", "m s-1", (165,), ("u10", "10u"), height=10.0),
     Variable("v10m", "10m_v_component_of_wind", "northward_wind", "m s-1", (166,), ("v10", "10v"), height=10.0),
     Variable("u100m", "100m_u_component_of_wind", "eastward_wind", "m s-1", (228246,), ("u100", "100u"), height=100.0),
     Variable("v100m", "100m_v_component_of_wind", "northward_wind", "m s-1", (228247,), ("v100", "100v"), height=100.0),
+    Variable("ws10m", "10m_wind_speed", "wind_speed", "m s-1", (207,), ("si10", "10si"), height=10.0, positive=True),
+    Variable(
+        "ws100m", "100m_wind_speed", "wind_speed", "m s-1", (228249,), ("si100", "100si"),
+        height=100.0, positive=True,
+    ),
     Variable("t2m", "2m_temperature", "air_temperature", "K", (167,), ("2t",), height=2.0, positive=True),
     Variable(
         "d2m", "2m_dewpoint_temperature", "dew_point_temperature", "K", (168,), ("2d",),

@@ -9,7 +9,7 @@ from fourcast.errors import InputError
 from fourcast.variables import BY_NAME, CHANNEL_SETS, VARIABLES, Variable, parse_channel, parse_channels
 
 ECMWF_UNITS = {"m s**-1": "m s-1", "Pa s**-1": "Pa s-1", "m**2 s**-2": "m2 s-2", "kg kg**-1": "kg kg-1",
-               "kg m**-2": "kg m-2", "(0 - 1)": "1"}  # fmt: skip
+               "kg m**-2": "kg m-2", "s**-1": "s-1", "(0 - 1)": "1"}  # fmt: skip
 NUMBERED = [(variable, number) for variable in VARIABLES for number in variable.grib_ids]
 
 
@@ -53,7 +53,7 @@ def test_a_standard_name_and_height_mean_one_variable() -> None:
 
 def test_each_height_and_accumulation_is_stated() -> None:
     assert {v.name: v.height for v in VARIABLES if v.height} == {
-        "u10m": 10, "v10m": 10, "u100m": 100, "v100m": 100, "t2m": 2, "d2m": 2,
+        "u10m": 10, "v10m": 10, "u100m": 100, "v100m": 100, "ws10m": 10, "ws100m": 100, "t2m": 2, "d2m": 2,
     }  # fmt: skip
     assert [v.name for v in VARIABLES if v.cell_methods] == ["tp06"]
     assert [v.name for v in VARIABLES if v.static] == ["z_sfc", "lsm"]

@@ -29,6 +29,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "kg m-2": ("kg/m2",),
     "Pa s-1": ("Pa/s",),
     "hPa s-1": ("hPa/s", "mb/s", "mb s-1"),
+    "s-1": ("1/s", "per second"),
 }
 """Unit → the other texts that mean it, once ``**`` and ``^`` are gone."""
 
@@ -43,6 +44,7 @@ FACTORS: dict[str, dict[str, float]] = {
     "m": {"mm": 1e-3, "kg m-2": 1e-3},
     "1": {"%": 0.01},
     "Pa s-1": {"hPa s-1": 100.0},
+    "s-1": {},
 }
 """Our unit → the units that convert into it by a factor; metres of water are those of liquid at 1000 kg m-3."""
 
