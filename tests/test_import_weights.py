@@ -15,7 +15,7 @@ import torch
 from fourcast.checkpoint import load_card, load_model
 from fourcast.config import ImportWeightsConfig, ModelConfig
 from fourcast.errors import InputError
-from fourcast.forecast.rollout import load_forecaster
+from fourcast.forecast.forecaster import load_forecaster
 from fourcast.import_weights import import_weights
 from fourcast.mixer_config import AFNOConfig
 from fourcast.models.build import build_network

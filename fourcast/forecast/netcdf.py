@@ -4,9 +4,11 @@
 
 ``time`` is the valid time and ``forecast_period(time)`` the lead time; initial time and member are scalar
 coordinates. One file a member, with time as the first dimension, is what CDO, NCO, ncview and xarray all open;
-a five-dimensional file is not. A variable's missing levels are never written and take no space.
+a five-dimensional file is not. A variable's missing levels are never written and take no space. What is computed of
+all members lies in files of the same layout, without a member's number.
 """
 
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,77 +23,147 @@ from numpy.typing import NDArray
 
 from fourcast import __version__
 from fourcast.files import whole_file
-from fourcast.grid import Grid
+from fourcast.forecast_config import MANTISSA_BITS
 from fourcast.variables import Variable, parse_channel
 
 Attributes = Mapping[str, str | int | float]
+Float32 = NDArray[np.float32]
 EPOCH = "hours since 1970-01-01 00:00:00"
 ACCUMULATION_HOURS = 6
 """The period over which accumulated variables (``tp06``) add up, ending at the valid time."""
 SYNTHETIC = "SYNTHETIC: simulated planet, not the Earth's weather"
+LOCK = threading.RLock()
+"""Held by whoever uses the netCDF library, which is not thread-safe, while another thread may."""
 REFERENCES = "Pathak et al. 2022, FourCastNet, https://arxiv.org/abs/2202.11214"
 
 
 @dataclass(frozen=True, eq=False)
-class ForecastHeader:
+class Header:
     """Everything of a forecast file that is known before the first step.
 
-    channels: names, in the order of the states. lead_hours: increasing, 0 first. attributes: provenance that
-    goes into the file (title, source, seed, checkpoint, …); where ``synthetic`` is true, the file says so.
+    channels: what its 2-D fields are called, one for every column. latitude: [H] degrees north. longitude: [W] degrees
+    east, strictly increasing. lead_hours: increasing. attributes: provenance that goes into the file (title, source,
+    seed, checkpoint, …), which for a product names the product; where ``synthetic`` is true, the file says so.
+    number: of the member; None for what is made of several, which are named in members, as in "0-49". compression:
+    zlib's level, 0 for none. keep_bits: of the 23 of a number's fraction, the others being rounded away; None for all.
     """
 
     channels: tuple[str, ...]
-    grid: Grid
+    latitude: NDArray[np.float64]
+    longitude: NDArray[np.float64]
     init_time: np.datetime64
-    member: int
     lead_hours: tuple[int, ...]
     attributes: Attributes
+    number: int | None
+    compression: int = 1
+    keep_bits: int | None = None
+    members: str | None = None
 
 
-class MemberWriter:
+@dataclass(frozen=True)
+class Column:
+    """One 2-D field of every lead time on file: a variable, or one pressure level of it.
+
+    name: of the variable on file. attributes: of the variable (units, long_name, cell_methods, …), the same in all its
+    levels. level: in hPa. height: in metres above the ground. accumulated: adds up over the ACCUMULATION_HOURS that
+    end at the valid time.
+    """
+
+    name: str
+    attributes: Attributes
+    level: int | None = None
+    height: float | None = None
+    accumulated: bool = False
+
+
+def columns_of(channels: tuple[str, ...]) -> tuple[Column, ...]:
+    """Each channel as a column under its variable's name, with CF's attributes."""
+    parsed = [(parse_channel(name).variable, parse_channel(name).level) for name in channels]
+    return tuple(
+        Column(variable.name, _attributes(variable), level, variable.height, variable.cell_methods is not None)
+        for variable, level in parsed
+    )
+
+
+def _attributes(variable: Variable) -> dict[str, str]:
+    return {
+        "standard_name": variable.standard_name,
+        "long_name": variable.long_name.replace("_", " "),
+        "units": variable.units,
+        **({"units_metadata": "temperature: on_scale"} if variable.units == "K" else {}),
+        "cell_methods": variable.cell_methods or "time: point",
+    }
+
+
+class FileWriter:
     """Context manager that writes one forecast file; the file appears when all its lead times are written.
 
     An exception, a kill or a missing lead time leaves no file of that name. Use from one thread only: the netCDF
     library is not thread-safe.
     """
 
-    def __init__(self, path: Path, header: ForecastHeader) -> None:
+    def __init__(self, path: Path, header: Header, columns: tuple[Column, ...]) -> None:
+        assert len(columns) == len(header.channels), (len(columns), header.channels)
         self.path = path
         self.header = header
+        self.columns = columns
         self.written = 0
-        names = [parse_channel(name) for name in header.channels]
-        self._levels = sorted({c.level for c in names if c.level is not None})
-        self._targets = [
-            (c.variable.name, None if c.level is None else self._levels.index(c.level)) for c in names
-        ]
+        self.size = 0
+        """Bytes on disk so far."""
+        levels = _levels(columns)
+        self._targets = [(c.name, None if c.level is None else levels.index(c.level)) for c in columns]
+        assert len(set(self._targets)) == len(columns), self._targets
 
-    def __enter__(self) -> "MemberWriter":
+    def __enter__(self) -> "FileWriter":
         with ExitStack() as stack:
-            temporary = stack.enter_context(whole_file(self.path))
-            self._dataset = stack.enter_context(netCDF4.Dataset(temporary, "w", format="NETCDF4"))
-            _define(self._dataset, self.header, self._levels)
+            self._temporary = stack.enter_context(whole_file(self.path))
+            self._dataset = stack.enter_context(netCDF4.Dataset(self._temporary, "w", format="NETCDF4"))
+            define(self._dataset, self.header, self.columns)
             stack.push(self._require_all_leads)
             self._stack = stack.pop_all()
         return self
 
-    def write(self, i_lead: int, state_CHW: NDArray[np.float32]) -> None:
-        """Write the state at lead time ``i_lead``, in physical units; the array may be reused afterwards."""
-        assert i_lead == self.written < len(self.header.lead_hours), (i_lead, self.written)
-        assert state_CHW.shape == (len(self.header.channels), *self.header.grid.shape), state_CHW.shape
-        assert state_CHW.dtype == np.float32, state_CHW.dtype
-        for field_HW, (name, i_level) in zip(state_CHW, self._targets, strict=True):
-            self._dataset[name][i_lead if i_level is None else (i_lead, i_level)] = field_HW
-        self.written += 1
+    def write(self, i_lead: int, fields_CHW: Float32) -> None:
+        """Write the fields of lead time ``i_lead``, in physical units; the array may be reused afterwards."""
+        self.write_leads(i_lead, fields_CHW[None])
+
+    def write_leads(self, i_lead: int, fields_SCHW: Float32) -> None:
+        """Write the fields of several lead times in a row, the first of which is ``i_lead``."""
+        header, stop = self.header, i_lead + len(fields_SCHW)
+        assert i_lead == self.written < stop <= len(header.lead_hours), (i_lead, stop, self.written)
+        assert fields_SCHW.shape[1:] == (len(self.columns), len(header.latitude), len(header.longitude))
+        assert fields_SCHW.dtype == np.float32, fields_SCHW.dtype
+        if header.keep_bits is not None:
+            fields_SCHW = rounded(fields_SCHW, header.keep_bits)
+        for c, (name, i_level) in enumerate(self._targets):
+            where = slice(i_lead, stop) if i_level is None else (slice(i_lead, stop), i_level)
+            self._dataset[name][where] = fields_SCHW[:, c]
+        self.written = stop
+        self.size = self._temporary.stat().st_size
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+        self.size = self.path.stat().st_size if kind is None else 0
 
     def _require_all_leads(self, kind: type[BaseException] | None, *_: object) -> None:
         assert kind is not None or self.written == len(self.header.lead_hours), (
             f"{self.path}: closed after {self.written} of {len(self.header.lead_hours)} lead times"
         )
+
+
+def rounded(values: Float32, keep_bits: int) -> Float32:
+    """``values`` to the nearest with ``keep_bits`` of the 23 bits of the fraction, ties to even.
+
+    The relative error of a normal number is at most 2^-(keep_bits + 1) (BitRound: Kouznetsov 2021,
+    https://doi.org/10.5194/gmd-14-377-2021). Infinities and NaN stay.
+    """
+    drop = np.uint32(MANTISSA_BITS - keep_bits)
+    one, bits = np.uint32(1), np.ascontiguousarray(values).view(np.uint32)
+    odd = (bits >> drop) & one
+    nearest = (bits + ((one << (drop - one)) - one + odd)) & ~((one << drop) - one)
+    return np.where(np.isfinite(values), nearest.view(np.float32), values)
 
 
 def init_name(init_time: np.datetime64) -> str:
@@ -104,9 +176,9 @@ def member_path(run: Path, init_time: np.datetime64, member: int) -> Path:
     return run / init_name(init_time) / f"member_{member:03d}.nc"
 
 
-def is_finished(path: Path, header: ForecastHeader) -> bool:
-    """Whether ``path`` holds the finished forecast that ``header`` describes, from the same provenance."""
-    expected = _global_attributes(header)
+def is_finished(path: Path, header: Header) -> bool:
+    """Whether ``path`` holds the finished fields that ``header`` describes, from the same provenance."""
+    expected = global_attributes(header)
     try:
         dataset = netCDF4.Dataset(path)
     except OSError:  # not there, or no netCDF
@@ -116,105 +188,109 @@ def is_finished(path: Path, header: ForecastHeader) -> bool:
         return (
             {**found, "history": ""} == {**expected, "history": ""}
             and np.array_equal(dataset["forecast_period"][:], header.lead_hours)
-            and np.array_equal(dataset["latitude"][:], header.grid.latitude)
-            and np.array_equal(dataset["longitude"][:], header.grid.longitude)
+            and np.array_equal(dataset["latitude"][:], header.latitude)
+            and np.array_equal(dataset["longitude"][:], header.longitude)
         )
 
 
-def _global_attributes(header: ForecastHeader) -> dict[str, str | int | float]:
+def global_attributes(header: Header) -> dict[str, str | int | float]:
+    """What the file says of itself; ``history`` alone differs from one writing to the next."""
     init, now = init_name(header.init_time), datetime.now(UTC)
     given = {name: int(v) if isinstance(v, bool) else v for name, v in header.attributes.items()}
     return {
         "Conventions": "CF-1.11",
-        "title": "Global weather forecast",
+        "title": "Weather forecast",
         "source": f"fourcast {__version__}",
         "history": f"{now:%Y-%m-%dT%H:%M:%SZ} written by fourcast {__version__}",
         "references": REFERENCES,
         **given,
         **({"comment": SYNTHETIC} if given.get("synthetic") else {}),
+        **({} if header.keep_bits is None else {"keep_bits": header.keep_bits}),
         "channels": " ".join(header.channels),
         "init_time": init,
-        "member": header.member,
+        **({} if header.number is None else {"member": header.number}),
     }
 
 
-def _define(dataset: Any, header: ForecastHeader, levels: list[int]) -> None:
+def define(dataset: Any, header: Header, columns: tuple[Column, ...]) -> None:
     """Write everything but the fields."""
-    dataset.setncatts(_global_attributes(header))
-    channels = [parse_channel(name) for name in header.channels]
-    variables = {c.variable.name: c.variable for c in channels}
-    _define_times(dataset, header, accumulated=any(v.cell_methods for v in variables.values()))
-    _put(dataset, "number", np.int32(header.member), (), standard_name="realization", units="1", long_name="member")
-    grid = header.grid
+    dataset.setncatts(global_attributes(header))
+    _define_times(dataset, header, accumulated=any(c.accumulated for c in columns))
+    if header.number is not None:
+        number = {"standard_name": "realization", "units": "1", "long_name": "member"}
+        put(dataset, "number", np.int32(header.number), (), **number)
+    if header.members is not None:
+        label = dataset.createVariable("realization", str, ())
+        label.setncatts({"standard_name": "realization", "long_name": "members"})
+        label[...] = header.members
     for name, values, units, axis in (
-        ("latitude", grid.latitude, "degrees_north", "Y"),
-        ("longitude", grid.longitude, "degrees_east", "X"),
+        ("latitude", header.latitude, "degrees_north", "Y"),
+        ("longitude", header.longitude, "degrees_east", "X"),
     ):
-        _put(dataset, name, values, (name,), standard_name=name, units=units, axis=axis)
-    if levels:
+        put(dataset, name, values, (name,), standard_name=name, units=units, axis=axis)
+    if levels := _levels(columns):
         pressure = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
-        _put(dataset, "level", np.array(levels, dtype=np.int32), ("level",), **pressure)
-    for height in sorted({v.height for v in variables.values() if v.height is not None}):
+        put(dataset, "level", np.array(levels, dtype=np.int32), ("level",), **pressure)
+    for height in sorted({c.height for c in columns if c.height is not None}):
         metres = {"standard_name": "height", "units": "m", "positive": "up"}
-        _put(dataset, _height_name(height), np.float64(height), (), **metres)
-    for variable in variables.values():
-        held = {c.level for c in channels if c.variable is variable}
-        _define_variable(dataset, variable, gaps=variable.levels and held != set(levels))
+        put(dataset, _height_name(height), np.float64(height), (), **metres)
+    for first in {column.name: column for column in columns}.values():
+        held = {c.level for c in columns if c.name == first.name}
+        _define_variable(dataset, header, first, gaps=first.level is not None and held != set(levels))
 
 
-def _define_times(dataset: Any, header: ForecastHeader, accumulated: bool) -> None:
+def _define_times(dataset: Any, header: Header, accumulated: bool) -> None:
     leads = np.array(header.lead_hours, dtype=np.float64)
     init = float(header.init_time.astype("datetime64[h]").astype(np.int64))
     clock = {"units": EPOCH, "calendar": "standard", "units_metadata": "leap_seconds: none"}
     bounds = {"bounds": "time_bnds"} if accumulated else {}
     dataset.createDimension("time", None)
     names = {"standard_name": "time", "long_name": "valid time", "axis": "T"}
-    _put(dataset, "time", init + leads, ("time",), **names, **clock, **bounds)
+    put(dataset, "time", init + leads, ("time",), **names, **clock, **bounds)
     if accumulated:
         edges = np.stack([init + leads - ACCUMULATION_HOURS, init + leads], axis=1)
-        _put(dataset, "time_bnds", edges, ("time", "bnds"))
+        put(dataset, "time_bnds", edges, ("time", "bnds"))
     lead = {"standard_name": "forecast_period", "long_name": "lead time", "units": "hours"}
     # xarray decodes a plain "hours" to a time span only with this attribute; other tools ignore it.
-    _put(dataset, "forecast_period", leads, ("time",), **lead, dtype="timedelta64[ns]")
+    put(dataset, "forecast_period", leads, ("time",), **lead, dtype="timedelta64[ns]")
     start = {"standard_name": "forecast_reference_time", "long_name": "initial time", **clock}
-    _put(dataset, "forecast_reference_time", np.float64(init), (), **start)
+    put(dataset, "forecast_reference_time", np.float64(init), (), **start)
 
 
-def _define_variable(dataset: Any, variable: Variable, gaps: bool) -> None:
+def _define_variable(dataset: Any, header: Header, column: Column, gaps: bool) -> None:
     plane = ("latitude", "longitude")
-    dims = ("time", "level", *plane) if variable.levels else ("time", *plane)
+    dims = ("time", *plane) if column.level is None else ("time", "level", *plane)
     array = dataset.createVariable(
-        variable.name,
+        column.name,
         "f4",
         dims,
-        zlib=True,
-        complevel=1,
-        shuffle=True,
+        zlib=header.compression > 0,
+        complevel=header.compression,
+        shuffle=header.compression > 0,
         chunksizes=(*[1] * (len(dims) - 2), *(len(dataset.dimensions[d]) for d in plane)),
         fill_value=np.float32("nan") if gaps else None,
         chunk_cache=1,  # straight to disk: by default the library hoards tens of megabytes a variable
     )
     array.set_auto_maskandscale(False)
-    scalars = ["forecast_period", "forecast_reference_time", "number"]
-    if variable.height is not None:
-        scalars.append(_height_name(variable.height))
-    array.setncatts(
-        {
-            "standard_name": variable.standard_name,
-            "long_name": variable.long_name.replace("_", " "),
-            "units": variable.units,
-            **({"units_metadata": "temperature: on_scale"} if variable.units == "K" else {}),
-            "cell_methods": variable.cell_methods or "time: point",
-            "coordinates": " ".join(scalars),
-        }
-    )
+    scalars = ["forecast_period", "forecast_reference_time"]
+    scalars += ["number"] * (header.number is not None) + ["realization"] * (header.members is not None)
+    if column.height is not None:
+        scalars.append(_height_name(column.height))
+    array.setncatts({**column.attributes, "coordinates": " ".join(scalars)})
+    if header.keep_bits is not None:
+        array.quantization_maximum_relative_error = 2.0 ** -(header.keep_bits + 1)
+
+
+def _levels(columns: tuple[Column, ...]) -> list[int]:
+    return sorted({c.level for c in columns if c.level is not None})
 
 
 def _height_name(height: float) -> str:
     return f"height_{height:g}m"
 
 
-def _put(dataset: Any, name: str, values: Any, dims: tuple[str, ...], **attributes: str) -> None:
+def put(dataset: Any, name: str, values: Any, dims: tuple[str, ...], **attributes: str) -> None:
+    """Write a coordinate, and the dimensions it brings along."""
     for dim, size in zip(dims, np.shape(values), strict=True):
         if dim not in dataset.dimensions:
             dataset.createDimension(dim, size)

@@ -1,128 +1,131 @@
 """Rollout: a generator of states in physical units, one model step after the other, constant in memory."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from fourcast.checkpoint import Card, load_card, load_model
 from fourcast.errors import InputError
-from fourcast.forecast.precipitation import load_precipitation, require_statistics
-from fourcast.models.precipitation import PRECIPITATION, precipitation
+from fourcast.forecast.batching import Batch, Batching
+from fourcast.forecast.forecaster import Float32, Forecaster
+from fourcast.forecast.memory import home_of_states
+from fourcast.forecast.stepper import Fields, Start, Stepper, Wait, side_by_side
 
-Float32 = NDArray[np.float32]
-Noise = Callable[[int], Float32]
-"""Step of the forecast, from 1 → the noise [B, N, H, W] that a model with N noise channels sees at it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Forecaster:
-    """A trained model with all that it takes to step physical states; center, scale: [C, 1, 1].
-
-    precipitation: a model that gives log-precipitation from a normalised state, where there is one.
-    """
-
-    model: nn.Module
-    card: Card
-    channels: tuple[str, ...]
-    center: Float32
-    scale: Float32
-    device: torch.device
-    precision: str = "fp32"
-    precipitation: nn.Module | None = None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The channels that it gives: those of a state and, with a precipitation model, tp06 behind them."""
-        return self.channels if self.precipitation is None else (*self.channels, PRECIPITATION)
-
-    def normalise(self, fields: Float32) -> Float32:
-        """Physical units → standard deviations from the mean, [..., C, H, W]."""
-        return (fields - self.center) / self.scale
-
-    def denormalise(self, fields: Float32) -> Float32:
-        """Standard deviations from the mean → physical units, [..., C, H, W]."""
-        return fields * self.scale + self.center
+MOST_NAMED = 8
+"""Members that an error names."""
 
 
-def load_forecaster(
-    path: str | Path, device: torch.device, precision: str = "fp32", beside: str | Path | None = None
-) -> Forecaster:
-    """Load a checkpoint for forecasting, and the precipitation model of checkpoint ``beside``, if one is named.
-
-    InputError where it lacks names, statistics, or forecasts no state, and where the two models do not fit.
-    """
-    card = load_card(path)
-    if card.kind != "forecast":
-        raise InputError(f"{path} is a {card.kind} model: it diagnoses a field and cannot be rolled forward")
-    require_statistics(path, card)
-    return Forecaster(
-        model=load_model(path, device),
-        card=card,
-        channels=tuple(card.channels or ()),
-        center=np.array(card.mean, dtype=np.float32)[:, None, None],
-        scale=np.array(card.std, dtype=np.float32)[:, None, None],
-        device=device,
-        precision=precision,
-        precipitation=None if beside is None else load_precipitation(beside, device, (path, card)),
-    )
-
-
-@torch.inference_mode()
 def rollout(
-    forecaster: Forecaster, state_BCHW: Float32, init_time: np.datetime64, steps: int, noise: Noise | None = None
+    forecaster: Forecaster,
+    start_MCHW: Float32,
+    batch: Batch,
+    steps: int,
+    batching: Batching,
+    dropout: bool = False,
 ) -> Iterator[tuple[np.datetime64, Float32]]:
-    """Yield (valid time, fields [B, C, H, W] in physical units), the initial state first, then ``steps`` more.
+    """Yield (valid time, fields [M, C, H, W] in physical units), the initial state first, then ``steps`` more.
 
-    state_BCHW is in normalised units. With a precipitation model, the amount in metres of the six hours that end at
-    the valid time is one more channel, at the initial time too: all that it needs is that time's state. Raises
-    InputError where a forecast ceases to be finite, and where a model has noise channels but is given no noise.
+    start_MCHW is in normalised units, one state for each member of ``batch``. Fields are the caller's to keep or
+    change. With a precipitation model, the amount in metres of the six hours that end at the valid time is one more
+    channel, at the initial time too: all that it needs is that time's state. A model with noise channels draws new
+    noise for every member at every step, and with ``dropout`` so does one that was trained with it. In exact mode
+    the next step runs while the caller has the fields of this one. InputError where a forecast ceases to be finite.
     """
-    if noise is None and forecaster.card.model.noise_channels > 0:
-        raise InputError("the model sees noise at every step: pass noise=, as fourcast.forecast.perturb draws it")
-    state = torch.from_numpy(state_BCHW).to(forecaster.device)
+    stepper = Stepper(forecaster, batch, batching, home_of_states(forecaster, len(start_MCHW)), dropout)
     step_hours = np.timedelta64(forecaster.card.step_hours, "h")
+    with side_by_side(forecaster.device, batching) as start:
+        started = _started(stepper, start, start_MCHW, steps)
+        for step, (fields, wait) in enumerate(_ahead(started, 1 if batching.exact else 0)):
+            valid_time = batch.init_time + step * step_hours
+            wait()
+            _require_finite(fields.finite.numpy(), forecaster.outputs, batch, valid_time)
+            yield valid_time, fields.values.numpy()
+
+
+def stepped(
+    forecaster: Forecaster,
+    state_MCHW: Float32,
+    batch: Batch,
+    first_step: int,
+    steps: int,
+    batching: Batching,
+) -> Float32:
+    """States ``steps`` later, normalised in and out; the first of these has the number ``first_step``, from 1.
+
+    The numbers of the steps decide what noise a model with noise channels sees.
+    """
+    stepper = Stepper(forecaster, batch, batching, home_of_states(forecaster, len(state_MCHW)))
+    state = _copied(state_MCHW, stepper)
+    with side_by_side(forecaster.device, batching) as start:
+        waits = [
+            start(partial(stepper.advance, state, step), len(stepper.calls))
+            for step in range(first_step, first_step + steps)
+        ]
+        for wait in waits:
+            wait()
+    later: Float32 = state.cpu().numpy()
+    return later
+
+
+def _copied(state_MCHW: Float32, stepper: Stepper) -> Tensor:
+    """A copy where the stepper wants it, to be changed in place."""
+    assert len(state_MCHW) == len(stepper.batch.numbers), (state_MCHW.shape, stepper.batch)
+    return torch.tensor(state_MCHW, dtype=torch.float32, device=stepper.home)
+
+
+def _started(stepper: Stepper, start: Start, start_MCHW: Float32, steps: int) -> Iterator[tuple[Fields, Wait]]:
+    """The fields of every step from 0, and a function that waits until they are there."""
+    state = _copied(start_MCHW, stepper)
+    stream = torch.cuda.Stream(state.device) if state.is_cuda else None
     for step in range(steps + 1):
-        if step > 0:
-            state = _advance(forecaster, state, None if noise is None else noise(step))
-        valid_time = init_time + step * step_hours
-        normalised = state.cpu().numpy()
-        _require_finite(normalised, forecaster.channels, init_time, valid_time)
-        fields = forecaster.denormalise(normalised)
-        if forecaster.precipitation is None:
-            yield valid_time, fields
-            continue
-        metres = _diagnose(forecaster, forecaster.precipitation, state)
-        _require_finite(metres, (PRECIPITATION,), init_time, valid_time)
-        yield valid_time, np.concatenate([fields, metres], axis=1)
+        fields = stepper.room(state)
+        wait = start(partial(_step, stepper, state, step, fields), len(stepper.calls))
+        yield (fields, wait) if stream is None else _to_host(fields, stream)
 
 
-def _advance(forecaster: Forecaster, state: Tensor, noise_BNHW: Float32 | None) -> Tensor:
-    if noise_BNHW is not None:
-        state = torch.cat([state, torch.from_numpy(noise_BNHW).to(forecaster.device)], dim=1)
-    with torch.autocast(forecaster.device.type, torch.bfloat16, enabled=forecaster.precision == "bf16"):
-        return forecaster.model(state).float()
+def _step(stepper: Stepper, state: Tensor, step: int, fields: Fields, call: int) -> None:
+    if step > 0:
+        stepper.advance(state, step, call)
+    stepper.diagnose(state, fields, call)
 
 
-def _diagnose(forecaster: Forecaster, model: nn.Module, state: Tensor) -> Float32:
-    """Metres [B, 1, H, W] of the six hours that end at the time of a normalised ``state``."""
-    with torch.autocast(forecaster.device.type, torch.bfloat16, enabled=forecaster.precision == "bf16"):
-        logarithm = model(state).float()
-    metres: Float32 = precipitation(logarithm).cpu().numpy()
-    return metres
+def _to_host(fields: Fields, stream: torch.cuda.Stream) -> tuple[Fields, Wait]:
+    """Start a copy to pinned memory on a stream of its own, so that the next step need not wait for it."""
+    stream.wait_stream(torch.cuda.current_stream(fields.values.device))
+    with torch.cuda.stream(stream):
+        here = Fields(_pinned(fields.values, stream), _pinned(fields.finite, stream))
+        return here, stream.record_event().synchronize
+
+
+def _pinned(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:
+    tensor.record_stream(stream)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _ahead(started: Iterator[tuple[Fields, Wait]], count: int) -> Iterator[tuple[Fields, Wait]]:
+    """The same, begun ``count`` before they are asked for."""
+    begun: deque[tuple[Fields, Wait]] = deque()
+    for one in started:
+        begun.append(one)
+        if len(begun) > count:
+            yield begun.popleft()
+    yield from begun
 
 
 def _require_finite(
-    fields: Float32, channels: tuple[str, ...], init_time: np.datetime64, valid_time: np.datetime64
+    finite_MC: NDArray[np.bool_], channels: tuple[str, ...], batch: Batch, valid_time: np.datetime64
 ) -> None:
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(fields).all(axis=(0, 2, 3)))
-    if not finite.all():
-        broken = [name for name, good in zip(channels, finite, strict=True) if not good]
-        raise InputError(
-            f"the forecast from {init_time} is not finite at {valid_time} in {', '.join(broken)}: the initial state "
-            "is bad or the model unstable; inspect both, shorten lead_hours or use precision=fp32"
-        )
+    if finite_MC.all():
+        return
+    broken = [name for i, name in enumerate(channels) if not finite_MC[:, i].all()]
+    members = [str(number) for i, number in enumerate(batch.numbers) if not finite_MC[i].all()]
+    more = f" and {len(members) - MOST_NAMED} more" if len(members) > MOST_NAMED else ""
+    raise InputError(
+        f"the forecast from {batch.init_time} is not finite at {valid_time} in {', '.join(broken)} of member "
+        f"{', '.join(members[:MOST_NAMED])}{more}: the initial state is bad or the model unstable; inspect both, "
+        "shorten lead_hours or use precision=fp32"
+    )

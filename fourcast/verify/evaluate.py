@@ -1,5 +1,6 @@
 """The verb ``fourcast verify``: score a forecast run against a store, beside persistence and climatology."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from fourcast.config import VerifyConfig
 from fourcast.data.store import Store, Times, open_store
 from fourcast.errors import InputError
 from fourcast.files import whole_directory
+from fourcast.forecast.derived import WINDS
 from fourcast.forecast.netcdf import SYNTHETIC
-from fourcast.forecast.reader import channel, open_run
+from fourcast.forecast.reader import channel, open_ensemble
 from fourcast.grid import Grid, area_weights
 from fourcast.progress import progress
 from fourcast.variables import parse_channel, parse_channels
@@ -32,8 +34,8 @@ def verify(config: VerifyConfig) -> Path:
     if config.plots:
         require_matplotlib()
     _refuse_foreign(output)
-    run, store = open_run(config.forecast), open_store(config.store)
-    channels = tuple(c.name for c in parse_channels(config.channels or run.attrs["channels"]))
+    run, store = open_ensemble(config.forecast), open_store(config.store)
+    channels = tuple(c.name for c in parse_channels(config.channels or _analysed(run, store)))
     _require_fit(run, store, channels)
     baselines = Baselines.of(store, channels)
     statistics = evaluate(run, baselines)
@@ -100,6 +102,15 @@ def _compare_channels(
         singles = {"control": members[control], "persistence": persistence[c], "climatology": climatology[c]}
         found.append(compare(members, singles, target[c], weights))
     return found
+
+
+def _analysed(run: xr.Dataset, store: Store) -> tuple[str, ...]:
+    """The forecast's channels without those derived from winds, of which stores seldom have analyses."""
+    held = tuple(run.attrs["channels"])
+    left = [name for name in held if name not in store.channels and parse_channel(name).variable.name in WINDS]
+    if left:
+        print(f"not scored, for {store.path} does not hold them: {', '.join(left)}", file=sys.stderr)
+    return tuple(name for name in held if name not in left)
 
 
 def _require_fit(run: xr.Dataset, store: Store, channels: tuple[str, ...]) -> None:

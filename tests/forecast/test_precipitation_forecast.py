@@ -15,12 +15,16 @@ from fourcast.checkpoint import build, save_checkpoint
 from fourcast.config import EnsembleConfig, ForecastConfig, VerifyConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
+from fourcast.forecast import open_ensemble
+from fourcast.forecast.batching import Batch, Batching
 from fourcast.forecast.ensemble import forecast
-from fourcast.forecast.reader import open_run
-from fourcast.forecast.rollout import Forecaster, rollout
+from fourcast.forecast.forecaster import Forecaster
+from fourcast.forecast.rollout import rollout
 from fourcast.verify.evaluate import verify
 
 RAIN = replace(CARD, kind="precipitation", out_channels=1, step_scale=None, model=replace(CARD.model, target="direct"))
+BATCH, THREE = (Batch(np.datetime64("2026-08-10", "h"), of, of, 0) for of in ((0,), (0, 1, 2)))
+ALL = Batching(exact=False, size=1, threads=1)
 AMOUNT = 0.002
 """Metres of rain that the model of ``config`` gives, always and everywhere."""
 
@@ -83,7 +87,7 @@ def test_amounts_follow_from_the_state_of_their_time() -> None:
     forecaster = Forecaster(Grow(), CARD, CHANNELS, 28 * scale, scale, torch.device("cpu"), precipitation=First())
     assert forecaster.outputs == ("t2m", "z500", "tp06")
     state = np.random.default_rng(0).normal(size=(3, 2, 8, 16)).astype(np.float32)
-    for step, (_, fields) in enumerate(rollout(forecaster, state, np.datetime64("2026-08-10", "h"), 2)):
+    for step, (_, fields) in enumerate(rollout(forecaster, state, THREE, 2, ALL)):
         grown = state + np.float32(0.5 * step)
         np.testing.assert_allclose(fields[:, :2], grown * scale + 28 * scale, rtol=1e-5)
         np.testing.assert_allclose(fields[:, 2], 1e-5 * np.expm1(np.maximum(grown[:, 0], 0)), rtol=1e-4, atol=1e-9)
@@ -97,7 +101,7 @@ def test_rain_that_is_not_finite_is_named() -> None:
     one = np.ones((2, 1, 1), dtype=np.float32)
     forecaster = Forecaster(nn.Identity(), CARD, CHANNELS, one, one, torch.device("cpu"), precipitation=Flood())
     with pytest.raises(InputError, match="not finite at 2026-08-10T00 in tp06"):
-        next(rollout(forecaster, np.zeros((1, 2, 8, 16), np.float32), np.datetime64("2026-08-10", "h"), 1))
+        next(rollout(forecaster, np.zeros((1, 2, 8, 16), np.float32), BATCH, 1, ALL))
 
 
 def test_states_stay_as_without_it_and_restarts_end_with_the_same_bits(config: ForecastConfig, tmp_path: Path) -> None:
@@ -120,7 +124,7 @@ def test_states_stay_as_without_it_and_restarts_end_with_the_same_bits(config: F
 def test_it_can_be_all_that_is_written(config: ForecastConfig) -> None:
     run = forecast(replace(config, variables=["tp06"], ensemble=EnsembleConfig(size=1)))
     assert read_json(run / "forecast.json")["channels"] == ["tp06"]
-    assert set(open_run(run).data_vars) == {"tp06"}
+    assert set(open_ensemble(run).data_vars) == {"tp06"}
     np.testing.assert_allclose(amounts(run, 0), AMOUNT, rtol=1e-5)
     with pytest.raises(InputError, match="variables: the model has no tp06; it forecasts t2m, z500"):
         forecast(replace(config, variables=["tp06"], precipitation=None))

@@ -11,8 +11,8 @@ from tiny import forecast_config, model_config, tensors_of, train_config
 
 from fourcast.checkpoint import training_checkpoints
 from fourcast.config import EnsembleConfig, TrainConfig
+from fourcast.forecast import open_ensemble
 from fourcast.forecast.ensemble import forecast
-from fourcast.forecast.reader import open_run
 from fourcast.train_config import OptimConfig, ParallelConfig, RolloutConfig
 
 STEPS = 20
@@ -84,7 +84,7 @@ def test_the_training_is_one_that_could_differ(runs: dict[str, Path]) -> None:
 
 
 def test_ranks_share_the_members_and_make_the_same_files(runs: dict[str, Path]) -> None:
-    alone, found = open_run(runs["forecast"]), open_run(runs["forecast_ranks"])
+    alone, found = open_ensemble(runs["forecast"]), open_ensemble(runs["forecast_ranks"])
     assert found.sizes["number"] == 5
     assert found.load().equals(alone.load())
 

@@ -12,7 +12,7 @@ from tiny import write_store
 
 from fourcast.config import VerifyConfig
 from fourcast.errors import InputError
-from fourcast.forecast.netcdf import ForecastHeader, MemberWriter, member_path
+from fourcast.forecast.netcdf import FileWriter, Header, columns_of, member_path
 from fourcast.grid import Grid
 from fourcast.verify.evaluate import verify
 
@@ -44,8 +44,8 @@ def make_run(
     for init in inits:
         start = int((init - TIMES[0]) / np.timedelta64(6, "h"))
         for member in members:
-            header = ForecastHeader(CHANNELS, GRID, init, member, LEADS, {"synthetic": True})
-            with MemberWriter(member_path(run, init, member), header) as writer:
+            header = Header(CHANNELS, GRID.latitude, GRID.longitude, init, LEADS, {"synthetic": True}, member)
+            with FileWriter(member_path(run, init, member), header, columns_of(CHANNELS)) as writer:
                 for i_lead, lead in enumerate(LEADS):
                     state = fields[(start + lead // 6) % len(fields)].copy()
                     state[:, rows] += np.float32(OFFSETS[member])

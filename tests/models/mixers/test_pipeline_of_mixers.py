@@ -10,8 +10,8 @@ from tiny import INIT, OVERRIDES, composed, forecast_config, tensors_of
 
 from fourcast.checkpoint import load_card, load_model
 from fourcast.config import EnsembleConfig, TrainConfig
+from fourcast.forecast import open_ensemble
 from fourcast.forecast.ensemble import forecast
-from fourcast.forecast.reader import open_run
 from fourcast.inspect import describe
 from fourcast.mixer_config import MIXERS
 from fourcast.train.loop import train
@@ -38,7 +38,7 @@ def test_from_the_command_line_to_a_forecast(name: str, tiny_store: Path, tmp_pa
     scores = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][-1]
     assert scores["validation_loss"] < scores["persistence_loss"]
     ensemble = EnsembleConfig(size=2, batch_size=2)
-    with open_run(forecast(forecast_config(run, tiny_store, tmp_path / "forecast", ensemble=ensemble))) as made:
+    with open_ensemble(forecast(forecast_config(run, tiny_store, tmp_path / "forecast", ensemble=ensemble))) as made:
         states = made.t2m.sel(init_time=INIT)
         assert states.notnull().all()
         assert (states.isel(lead_time=-1) != states.isel(lead_time=0)).any()

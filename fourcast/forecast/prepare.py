@@ -1,0 +1,135 @@
+"""From a request to a run: everything is loaded and checked before the first step is made."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourcast.config import ForecastConfig
+from fourcast.data.store import Times
+from fourcast.distributed import Process
+from fourcast.errors import InputError
+from fourcast.files import read_json
+from fourcast.forecast.batching import Batching, choose_batching
+from fourcast.forecast.contents import MANIFEST
+from fourcast.forecast.dropout import make_keyed
+from fourcast.forecast.forecaster import Forecaster, load_forecaster
+from fourcast.forecast.initial import Analyses, initial_times, open_analyses
+from fourcast.forecast.memory import members_at_once
+from fourcast.forecast.perturb import Perturbation, describe, earlier_hours, resolve
+from fourcast.forecast.plan import Plan, claim, require_alike, require_space, require_writable, stands
+from fourcast.forecast.preflight import preflight
+from fourcast.forecast.products import make_products, product_files
+from fourcast.forecast.provenance import Attributes, exactness, provenance
+from fourcast.forecast.select import make_selection
+from fourcast.forecast.tasks import Unfinished
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Everything that the tasks of a process need. at_once: how many members share its memory."""
+
+    config: ForecastConfig
+    plan: Plan
+    process: Process
+    forecasters: tuple[Forecaster, ...]
+    analyses: Analyses
+    perturbation: Perturbation
+    batching: Batching
+    at_once: int
+
+    @property
+    def step_hours(self) -> int:
+        """Between two states of the models."""
+        return self.forecasters[0].card.step_hours
+
+
+@contextmanager
+def prepared(config: ForecastConfig, process: Process) -> Iterator[tuple[Run, list[Unfinished]]]:
+    """Load models and analyses, check the request against them and the disk, and claim the run's directory.
+
+    Yields the run and what it lacks. InputError where anything does not fit, before anything is written.
+    """
+    require_writable(Path(config.output))
+    forecasters = tuple(
+        load_forecaster(path, process.device, config.precision, config.precipitation) for path in config.checkpoint
+    )
+    require_alike(config.checkpoint, [forecaster.card for forecaster in forecasters])
+    with open_analyses(config, forecasters[0].card) as analyses:
+        run = _run(config, process, forecasters, analyses)
+        unfinished = process.decide(lambda: _claimed(run))
+        yield run, unfinished
+
+
+def _run(
+    config: ForecastConfig, process: Process, forecasters: tuple[Forecaster, ...], analyses: Analyses
+) -> Run:
+    forecaster = forecasters[0]
+    step = forecaster.card.step_hours
+    if config.lead_hours % step:
+        raise InputError(f"lead_hours={config.lead_hours} is no multiple of the model's step of {step} h")
+    perturbation = resolve(config.ensemble, forecaster.channels, step, forecaster.card.grid, len(forecasters))
+    ensemble = config.ensemble
+    if ensemble.dropout:
+        for each in forecasters:
+            make_keyed(each.model)
+    batching = choose_batching(forecaster, _exact(config), ensemble.size)
+    at_once = ensemble.batch_size
+    if at_once is None:
+        at_once = members_at_once(forecaster, ensemble.size, batching.exact, process.local_world_size)
+    attributes = provenance(config, analyses, forecaster, describe(perturbation))
+    attributes["reproducibility"] = exactness(batching)
+    plan = _plan(config, forecaster, initial_times(config, analyses), batching.exact, attributes)
+    return Run(config, plan, process, forecasters, analyses, perturbation, batching, at_once)
+
+
+def _exact(config: ForecastConfig) -> bool | None:
+    """Whether members are to be exact; a run that was begun goes on as it began, on whatever machine."""
+    manifest = Path(config.output) / MANIFEST
+    if config.ensemble.exact is not None or config.overwrite or not manifest.exists():
+        return config.ensemble.exact
+    held: Any = read_json(manifest)
+    return held.get("exact") if isinstance(held, dict) else None
+
+
+def _plan(
+    config: ForecastConfig, forecaster: Forecaster, init_times: list[np.datetime64], exact: bool, attributes: Attributes
+) -> Plan:
+    card, files, ensemble = forecaster.card, config.files, config.ensemble
+    members = tuple(range(ensemble.size) if ensemble.members is None else sorted(set(ensemble.members)))
+    selection = make_selection(config, forecaster.outputs, card.grid, card.step_hours)
+    return Plan(
+        run=Path(config.output),
+        init_times=tuple(init_times),
+        members=members,
+        steps=selection.lead_hours[-1] // card.step_hours,
+        selection=selection,
+        layout=tuple(files.layout or ()),
+        products=make_products(config.products, selection.channels, forecaster.outputs, members),
+        product_files=product_files(config.products),
+        compression=files.compression,
+        keep_bits=files.keep_bits,
+        exact=exact,
+        attributes=attributes,
+    )
+
+
+def _claimed(run: Run) -> list[Unfinished]:
+    """What the run lacks, once initial states and disk are checked and its directory is its own."""
+    standing = stands(run.plan, run.config.overwrite)
+    unfinished = run.plan.unfinished() if standing else run.plan.all()
+    times = _needed_times(run, [each.init_time for each in unfinished])
+    preflight(run.analyses, times, run.forecasters[0].card, run.config.allow or [])
+    require_space(run.plan, unfinished)
+    if not standing:
+        claim(run.plan)
+    return unfinished
+
+
+def _needed_times(run: Run, init_times: list[np.datetime64]) -> Times:
+    """The analyses from which ``init_times`` start, earlier ones included, in order."""
+    hours = np.array(earlier_hours(run.perturbation))
+    return np.unique(np.array(init_times, "datetime64[h]")[:, None] - hours)
