@@ -27,7 +27,7 @@ APART = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.forecast.ensemble", "fourcast.data.ingest"])
+FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.calibrate.calibrate", "fourcast.data.ingest"])
 
 Config = TrainConfig | ForecastConfig
 
