@@ -20,7 +20,7 @@ import numpy as np
 from fourcast.errors import InputError
 from fourcast.forecast.netcdf import LOCK, Column, FileWriter, Float32, Header
 
-QUEUE_BYTES = 16 << 20
+QUEUE_BYTES = 4 << 20
 """Of fields that wait or are being written; two blocks always may."""
 BLOCK_BYTES = 512 << 10
 """About the size of a block, in which small fields share the overhead of a call; it has one lead time at least."""
