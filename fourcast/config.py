@@ -357,8 +357,9 @@ class ForecastConfig:
     store: where the initial states lie; or initial: netCDF, GRIB or zarr files that fourcast ingest reads, or files of
     another forecast, of which initial_number is the member to take. regrid: how they come to the model's grid where
     theirs is another (conservative, bilinear; null: they are refused). allow: what is implausible about them and meant
-    to be, each by its kind or for one channel, as in t850:range. init_times: the initial times themselves; or one every
-    init_every_hours from init_start to init_end; or, of initial, the last one it holds where nothing is named.
+    to be, each by its kind or for one channel, as in t850:range. init_times: the initial times themselves; where
+    these are null, one every init_every_hours from init_start to init_end; of initial, where nothing is named, the last
+    one it holds.
 
     variables: names of variables or channels to write, wind speeds (ws10m, ws850) and vorticity (vo500) among them;
     null: all channels of the model.

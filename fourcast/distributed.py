@@ -164,6 +164,14 @@ class Process:
             raise InputError(refused)
         return cast(T, made)
 
+    def least(self, value: int) -> int:
+        """The smallest ``value`` of any process; decided on the host."""
+        if self.world_size == 1:
+            return value
+        values = torch.tensor(value)
+        dist.all_reduce(values, dist.ReduceOp.MIN)
+        return int(values)
+
     def broadcast(self, value: T) -> T:
         """The first process's ``value``, something small that JSON could hold, in every process."""
         if self.world_size == 1:

@@ -99,9 +99,14 @@ class EnsembleConfig:
             raise InputError(f"ensemble.members must lie in 0 … {self.size - 1} (ensemble.size), found {members}")
         for hours in self.lagged:
             positive("ensemble.lagged", hours)
-        if self.gaussian.amplitude is None:
-            others = self.correlated.amplitude or self.bred.amplitude or self.lagged
-            self.gaussian.amplitude = 0.0 if others else PUBLISHED_AMPLITUDE
+
+    @property
+    def gaussian_amplitude(self) -> Any:
+        """That of the Gaussian noise: the one given, or the one that null stands for."""
+        if self.gaussian.amplitude is not None:
+            return self.gaussian.amplitude
+        others = _is_on(self.correlated.amplitude) or _is_on(self.bred.amplitude) or self.lagged or self.dropout
+        return 0.0 if others else PUBLISHED_AMPLITUDE
 
 
 @dataclass
@@ -137,7 +142,7 @@ class FilesConfig:
 
 @dataclass
 class ProductsConfig:
-    """What is computed of all members while they run, each product in a file of its own beside theirs.
+    """What is computed of all members that are made while they run, each product in a file of its own beside theirs.
 
     statistics: of mean, spread (standard deviation, divisor M - 1), minimum, maximum. quantiles: in [0, 1].
     probability: of events such as "ws10m > 17.2" or "tp06 >= 0.01", in the units of the files.
@@ -160,6 +165,10 @@ class ProductsConfig:
     def any(self) -> bool:
         """Whether any product is asked for."""
         return bool(self.statistics or self.quantiles or self.probability)
+
+
+def _is_on(amplitude: Any) -> bool:
+    return any(amplitude.values()) if isinstance(amplitude, dict) else bool(amplitude)
 
 
 def check_amplitude(key: str, amplitude: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from omegaconf import MISSING
+from tiny import composed
 
 from fourcast.cli import VERBS
 from fourcast.config import (
@@ -138,7 +139,7 @@ def test_one_name_or_several() -> None:
         (lambda: TrainConfig(keep_checkpoints=0), "keep_checkpoints must be above 0"),
         (lambda: TrainConfig(seed=-1), "seed must not be negative"),
         (lambda: ForecastConfig(), "name the initial times: init_times="),
-        (lambda: ForecastConfig(init_start="2026-08-01"), "name the initial times"),
+        (lambda: ForecastConfig(init_start="2026-08-01"), "init_start and init_end go together"),
         (lambda: ForecastConfig(init_times=["2026-08-01", "x"]), "init_times must be a UTC time"),
         (lambda: ForecastConfig(init_times="2026-08-01", lead_hours=0), "lead_hours must be above 0"),
         (lambda: ForecastConfig(init_start="2026-08-02", init_end="2026-08-01"), "init_end .* lies before init_start"),
@@ -169,3 +170,19 @@ def test_every_verb_has_a_schema_and_a_configuration() -> None:
     assert SCHEMAS.keys() == VERBS.keys()
     assert {path.stem for path in conf_directory().glob("*.yaml")} == SCHEMAS.keys() | {"base"}
     assert all(fields(schema) for schema in SCHEMAS.values())
+
+
+def test_gaussian_noise_is_published_where_nothing_else_makes_members_differ() -> None:
+    """As Hydra composes it, where null must survive until all keys are known."""
+    needed = ("checkpoint=a", "init_times=2026-08-10")
+    given = {
+        (): 0.3,
+        ("ensemble.correlated.amplitude=0.1",): 0.0,
+        ("ensemble.bred.amplitude={t: 0.1}",): 0.0,
+        ("ensemble.bred.amplitude={t: 0}",): 0.3,
+        ("ensemble.lagged=[6]",): 0.0,
+        ("ensemble.dropout=true",): 0.0,
+        ("ensemble.lagged=[6]", "ensemble.gaussian.amplitude=0.2"): 0.2,
+    }
+    found = {overrides: composed("forecast", *needed, *overrides) for overrides in given}
+    assert {overrides: config.ensemble.gaussian_amplitude for overrides, config in found.items()} == given  # type: ignore[attr-defined]

@@ -1,105 +1,29 @@
-"""kill −9 at any moment leaves nothing that looks finished and is not, and a rerun ends as if nothing had happened."""
+"""kill −9 at any moment of an ingestion leaves nothing that looks finished and is not; a rerun ends undisturbed."""
 
-import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from tiny import forecast_config
+from killing import finish, killed
 
-from fourcast.config import EnsembleConfig, ForecastConfig, IngestConfig
+from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.store import open_store
 from fourcast.errors import InputError
-from fourcast.files import read_json
-from fourcast.forecast.ensemble import forecast
-
-# The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.forecast.ensemble", "fourcast.data.ingest"])
-DEADLINE = 120.0
-
-DEFAULT = [(1, 0.0), (4, 0.013)]
-MANY = [(count, delay) for count in (0, 2, 5, 9) for delay in (0.0, 0.007, 0.021, 0.04)]
-MOMENTS = [pytest.param(DEFAULT, id="two"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
-"""(how many finished things to wait for, how many seconds longer) for every kill."""
-
 
 INGESTION = [
     pytest.param([(0, 0.5), (5, 0.05), (26, 0.0)], id="three"),
     pytest.param([(0, float(x)) for x in np.random.default_rng(5).uniform(0, 1, 20)], id="twenty",
                  marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
 ]  # fmt: skip
-"""The same of parts; the delays of twenty are shares of the time that an undisturbed ingestion takes."""
-
-Job = Callable[[Any], Any]
-Config = ForecastConfig | IngestConfig
-
-
-def start(job: Job, config: Config) -> Any:
-    process = FORKSERVER.Process(target=job, args=(config,))
-    process.start()
-    return process
-
-
-def finish(job: Job, config: Config) -> None:
-    process = start(job, config)
-    process.join(DEADLINE)
-    assert process.exitcode == 0
-
-
-def killed(job: Job, config: Config, pattern: str, moment: tuple[int, float]) -> bool:
-    """Start ``job`` and kill it once ``moment`` has come; False where it was done before."""
-    count, delay = moment
-    process, limit = start(job, config), time.monotonic() + DEADLINE
-    while process.is_alive() and len(list(Path(config.output).glob(pattern))) < count:
-        assert time.monotonic() < limit
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.kill()
-    process.join()
-    return bool(process.exitcode == -9)
-
-
-def finished(run: Path, pattern: str) -> list[Path]:
-    return [path for path in run.rglob(pattern) if ".partial" not in str(path.relative_to(run))]
-
-
-def fields(path: Path) -> dict[str, np.ndarray]:
-    with netCDF4.Dataset(path) as file:
-        return {name: np.asarray(file[name][:]) for name in file.variables}
-
-
-@pytest.mark.parametrize("moments", MOMENTS)
-def test_forecasting(tiny_run: Path, tiny_store: Path, tmp_path: Path, moments: list[tuple[int, float]]) -> None:
-    given = forecast_config(tiny_run, tiny_store, tmp_path / "killed", lead_hours=120)
-    config = replace(given, init_times=["2026-08-05", "2026-08-06"], ensemble=EnsembleConfig(size=8, batch_size=3))
-    undisturbed, run = tmp_path / "undisturbed", Path(config.output)
-    finish(forecast, replace(config, output=str(undisturbed)))
-    expected = {path.relative_to(undisturbed): fields(path) for path in undisturbed.rglob("*.nc")}
-    assert len(expected) == 16
-    kills = 0
-    for moment in moments:
-        kills += killed(forecast, config, "*/member_*.nc", moment)
-        for path in finished(run, "*.nc"):
-            assert fields(path).keys() == expected[path.relative_to(run)].keys()
-        for path in finished(run, "*.json"):
-            read_json(path)
-    assert kills
-    finish(forecast, config)
-    assert {path.relative_to(run) for path in finished(run, "*.nc")} == set(expected)
-    for name, values in expected.items():
-        found = fields(run / name)
-        assert [key for key in values if not np.array_equal(values[key], found[key], equal_nan=True)] == [], name
+"""(how many finished parts to wait for, how many seconds longer) for every kill; the delays of twenty are shares of the
+time that an undisturbed ingestion takes."""
 
 
 def analyses(path: Path, count: int) -> None:

@@ -1,6 +1,7 @@
 """What a calibration needs, checked before the first forecast."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,16 @@ def forecasts_of(config: CalibrateConfig) -> ForecastConfig:
     )
 
 
+def _given(config: CalibrateConfig) -> Any:
+    ensemble = config.ensemble
+    given = {"gaussian": ensemble.gaussian_amplitude, "correlated": ensemble.correlated.amplitude}
+    return given.get(config.perturbation, ensemble.bred.amplitude)
+
+
 def first_guess(config: CalibrateConfig, channels: tuple[str, ...]) -> Float64:
     """The amplitudes [C] that ``config`` gives; InputError where all are 0, which no factor changes."""
     key = f"ensemble.{config.perturbation}.amplitude"
-    given_C = amplitudes(key, getattr(config.ensemble, config.perturbation).amplitude, channels)
+    given_C = amplitudes(key, _given(config), channels)
     if not given_C.any():
         raise InputError(
             f"{key} is 0, and amplitudes are found by making the given ones larger or smaller: give a first guess, "

@@ -1,12 +1,15 @@
 """``fourcast forecast``: members × initial times, split over ranks and batches, streamed to files."""
 
+import resource
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from fourcast.config import ForecastConfig
 from fourcast.distributed import process_group
+from fourcast.errors import InputError
 from fourcast.forecast.combine import combine_members
 from fourcast.forecast.contents import ENSEMBLE_FILE, ZARR
 from fourcast.forecast.execute import run_task
@@ -14,9 +17,11 @@ from fourcast.forecast.netcdf import init_name, member_path
 from fourcast.forecast.prepare import Run, prepared
 from fourcast.forecast.tasks import Task, Unfinished, share_out
 from fourcast.forecast.weatherbench import write_zarr
-from fourcast.forecast.writer import BackgroundWriter
+from fourcast.forecast.writer import BackgroundWriter, write_error
 from fourcast.progress import StatusLine, duration, gigabytes, pace, progress
 
+OTHER_FILES = 256
+"""Open besides members' files: libraries, stores, sockets."""
 LONGEST_WAIT = timedelta(days=30)
 """How long a process without work waits for the others at the end."""
 
@@ -35,6 +40,7 @@ def forecast(config: ForecastConfig) -> Path:
         with BackgroundWriter() as writer:
             _work(run, tasks[process.rank], writer)
         process.barrier()
+        _require_complete(run)
         _export(run)
         process.say(f"{len(run.plan.members)} members from {len(run.plan.init_times)} initial times in {run.plan.run}")
     return run.plan.run
@@ -42,23 +48,48 @@ def forecast(config: ForecastConfig) -> Path:
 
 def _announced(run: Run, unfinished: Sequence[Unfinished], tasks: Sequence[Sequence[Task]]) -> str:
     plan, process = run.plan, run.process
-    total, left = len(plan.members) * len(plan.init_times), sum(len(each.members) for each in unfinished)
+    if not unfinished:
+        return f"{plan.run} is finished"
+    files = sum(len(each.members) for each in unfinished)
+    products = sum(each.products for each in unfinished) * len(plan.product_files)
     idle = sum(not any(task.members for task in of_rank) for of_rank in tasks)
-    return (
+    lines = [
         f"forecasting {len(plan.members)} members from {len(plan.init_times)} initial times to "
-        f"{plan.steps * run.step_hours} h ({left} of {total} files to write) on "
-        f"{process.world_size} × {process.device.type}, {'exact' if plan.exact else 'to rounding'}"
-        + (f"\n  {idle} of {process.world_size} processes have no work; lower ensemble.batch_size" if idle else "")
-    )
+        f"{plan.steps * run.step_hours} h on {process.world_size} × {process.device.type}, "
+        f"{'exact' if plan.exact else 'to rounding'}; to write: files of {files} members, {products} products"
+    ]
+    if idle and run.config.ensemble.batch_size is not None:
+        lines.append(f"  {idle} of {process.world_size} processes have no work; lower ensemble.batch_size")
+    elif idle:
+        lines.append(f"  {idle} of {process.world_size} processes have no work: there are too few members")
+    if plan.products is not None and len(plan.members) < run.config.ensemble.size:
+        lines.append(f"  products are of the {len(plan.members)} members made, not of all {run.config.ensemble.size}")
+    if len(plan.members) > 1 and run.perturbation.is_none and not run.varies:
+        lines.append("  nothing makes these members differ: all amplitudes are 0")
+    return "\n".join(lines)
 
 
 def _work(run: Run, tasks: Sequence[Task], writer: BackgroundWriter) -> None:
     """Run the tasks of this process; the first one says how far it is."""
+    allow_files(max((len(task.missing) for task in tasks), default=0))
     steps = (count for task in tasks for count in run_task(run, task, writer))
     of_members = run.plan.steps + 1
     total = of_members * sum(len(task.members) for task in tasks)
     for _ in _reported(steps, total, of_members, writer) if run.process.is_first else steps:
         pass
+
+
+def allow_files(count: int) -> None:
+    """Let this process have ``count`` files open besides others; InputError where the system does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if wanted > hard != resource.RLIM_INFINITY:
+        raise InputError(
+            f"{count} members' files are open together, and the system allows this process {hard}; raise it "
+            "(ulimit -n), use more processes, or leave products or files.layout=member out"
+        )
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _reported(steps: Iterator[int], total: int, of_members: int, writer: BackgroundWriter) -> Iterator[None]:
@@ -78,6 +109,12 @@ def _reported(steps: Iterator[int], total: int, of_members: int, writer: Backgro
             )
 
 
+def _require_complete(run: Run) -> None:
+    """Every file that tasks were to make must be there now, whoever made it."""
+    lost = [each for each in run.plan.unfinished() if each.members or each.products] if run.process.is_first else []
+    assert not lost, f"never made: {lost}"
+
+
 def _export(run: Run) -> None:
     """Make the files that are made of members' files, once all of these are there; remove those nobody asked for."""
     plan, process = run.plan, run.process
@@ -87,11 +124,22 @@ def _export(run: Run) -> None:
         mine = plan.init_times[process.rank :: process.world_size]
         missing = [time for time in mine if not (plan.run / init_name(time) / ENSEMBLE_FILE).exists()]
         combined = (combine_members(plan.run, time, plan.members) for time in missing)
-        for _ in progress(combined, len(missing), "initial times combined") if process.is_first else combined:
-            pass
+        with _naming(plan.run):
+            for _ in progress(combined, len(missing), "initial times combined") if process.is_first else combined:
+                pass
     if "zarr" in plan.layout and process.is_first and not (plan.run / ZARR).exists():
-        write_zarr(plan.run)
+        with _naming(plan.run / ZARR):
+            write_zarr(plan.run)
     process.barrier()
     if "member" not in plan.layout and process.is_first:
         for path in (member_path(plan.run, time, member) for time in plan.init_times for member in plan.members):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of a write that fails which file it was and how full its disk is."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise write_error(path, error) from error

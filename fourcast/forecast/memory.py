@@ -4,15 +4,21 @@ from math import prod
 
 import torch
 
+from fourcast.errors import InputError
 from fourcast.forecast.batching import exact_size
 from fourcast.forecast.forecaster import Forecaster
 from fourcast.forecast.stepper import computed
 from fourcast.memory import free_bytes, resident_bytes
+from fourcast.progress import gigabytes
 
 HELD_STATES = 4
 """States of a member at once: its own, the fields of two steps, and what files wait for."""
+PINNED_STATES = 6
+"""The same on the host of a GPU: pinned memory comes in powers of two."""
 CPU_CALLS = 8
 """Members for every core, where they share one call."""
+FILE_BYTES = 2 << 20
+"""What the netCDF library and our block of fields hold for an open file."""
 SHARE = 0.8
 """Of what is free, the rest being for what is not counted."""
 
@@ -24,9 +30,11 @@ def members_at_once(forecaster: Forecaster, members: int, exact: bool | None = N
     core a call, or as keep all cores busy in one, and no more than its free memory holds.
     """
     if forecaster.device.type == "cuda":
-        return _of_gpu(forecaster, members, exact is not False)
+        on_host = SHARE * (free_bytes(torch.device("cpu")) - resident_bytes()) / processes
+        of_host = int(on_host // (PINNED_STATES * state_bytes(forecaster) + FILE_BYTES))
+        return max(1, min(of_host, _of_gpu(forecaster, members, exact is not False)))
     size, cores = exact_size(forecaster), torch.get_num_threads()
-    held, in_call = HELD_STATES * state_bytes(forecaster), call_bytes(forecaster)
+    held, in_call = HELD_STATES * state_bytes(forecaster) + FILE_BYTES, call_bytes(forecaster)
     free = SHARE * (free_bytes(forecaster.device) - resident_bytes()) / processes
     if exact is False:
         wanted, fitting = CPU_CALLS * cores, free // (held + in_call)
@@ -35,10 +43,22 @@ def members_at_once(forecaster: Forecaster, members: int, exact: bool | None = N
     return max(1, int(min(members, wanted, fitting)))
 
 
+def require_memory(forecaster: Forecaster, members: int, processes: int) -> None:
+    """Raise InputError where ``members`` that go in lock-step do not fit into the memory of each of ``processes``."""
+    needed = (HELD_STATES * state_bytes(forecaster) + FILE_BYTES) * members
+    free = (free_bytes(torch.device("cpu")) - resident_bytes()) / processes
+    if needed > free:
+        raise InputError(
+            f"products hold the states of all members of an initial time: {gigabytes(needed)} for {members} in a "
+            f"process, and {gigabytes(free)} are free; use more processes, fewer members, or store members "
+            "(files.layout=member) without products"
+        )
+
+
 def home_of_states(forecaster: Forecaster, members: int) -> torch.device:
     """Where states of members that run together stay: on the model's device, or on the host where they do not fit."""
     if forecaster.device.type != "cuda":
-        return forecaster.device
+        return torch.device("cpu")
     free, _ = torch.cuda.mem_get_info(forecaster.device)
     unused = torch.cuda.memory_reserved(forecaster.device) - torch.cuda.memory_allocated(forecaster.device)
     fit = members * HELD_STATES * state_bytes(forecaster) < SHARE * (free + unused)

@@ -180,21 +180,24 @@ def is_finished(path: Path, header: Header) -> bool:
     """Whether ``path`` holds the finished fields that ``header`` describes, from the same provenance."""
     expected = global_attributes(header)
     try:
-        dataset = netCDF4.Dataset(path)
-    except OSError:  # not there, or no netCDF
+        with netCDF4.Dataset(path) as dataset:
+            found = {name: dataset.getncattr(name) for name in dataset.ncattrs()}
+            return (
+                {**found, **CHANGING} == {**expected, **CHANGING}
+                and np.array_equal(dataset["forecast_period"][:], header.lead_hours)
+                and np.array_equal(dataset["latitude"][:], header.latitude)
+                and np.array_equal(dataset["longitude"][:], header.longitude)
+            )
+    except (OSError, RuntimeError, AttributeError, IndexError):  # not there, no netCDF, or damaged
         return False
-    with dataset:
-        found = {name: dataset.getncattr(name) for name in dataset.ncattrs()}
-        return (
-            {**found, "history": ""} == {**expected, "history": ""}
-            and np.array_equal(dataset["forecast_period"][:], header.lead_hours)
-            and np.array_equal(dataset["latitude"][:], header.latitude)
-            and np.array_equal(dataset["longitude"][:], header.longitude)
-        )
+
+
+CHANGING = {"history": "", "source": ""}
+"""Attributes in which finished files may differ: when, and by which version, they were written."""
 
 
 def global_attributes(header: Header) -> dict[str, str | int | float]:
-    """What the file says of itself; ``history`` alone differs from one writing to the next."""
+    """What the file says of itself; ``history`` differs from one writing to the next, ``source`` between versions."""
     init, now = init_name(header.init_time), datetime.now(UTC)
     given = {name: int(v) if isinstance(v, bool) else v for name, v in header.attributes.items()}
     return {

@@ -45,6 +45,12 @@ class Perturbation:
     lags: tuple[int, ...]
     models: int = 1
 
+    @property
+    def is_none(self) -> bool:
+        """Whether all members start alike."""
+        noise = self.gaussian_C.any() or self.correlated_C.any()
+        return not (noise or self.breeding is not None or self.lags)
+
     def turn(self, member: int) -> int | None:
         """How many perturbed members of its own model come before ``member``; None for the control."""
         if self.control and member == 0:
@@ -66,7 +72,7 @@ def resolve(
     too short for the grid.
     """
     noise, bred = ensemble.correlated, ensemble.bred
-    gaussian_C = amplitudes("ensemble.gaussian.amplitude", ensemble.gaussian.amplitude, channels)
+    gaussian_C = amplitudes("ensemble.gaussian.amplitude", ensemble.gaussian_amplitude, channels)
     correlated_C = amplitudes("ensemble.correlated.amplitude", noise.amplitude, channels)
     bred_C = amplitudes("ensemble.bred.amplitude", bred.amplitude, channels)
     cycle_hours = step_hours if bred.cycle_hours is None else bred.cycle_hours

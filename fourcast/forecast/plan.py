@@ -11,7 +11,7 @@ import numpy as np
 
 from fourcast.checkpoint import Card
 from fourcast.errors import InputError
-from fourcast.files import read_json, remove_directory, write_json
+from fourcast.files import PARTIAL, read_json, remove_abandoned, remove_directory, write_json
 from fourcast.forecast.contents import ENSEMBLE_FILE, MANIFEST, ZARR
 from fourcast.forecast.netcdf import Header, init_name, is_finished, member_path
 from fourcast.forecast.products import ProductPlan
@@ -70,15 +70,15 @@ class Plan:
         found = [Unfinished(time, self._missing(time), self._lacks_products(time)) for time in self.init_times]
         return [each for each in found if each.members or each.products]
 
-    def is_exported(self) -> bool:
-        """Whether every file that is made of members' files is there."""
-        combined = [self.run / init_name(time) / ENSEMBLE_FILE for time in self.init_times]
-        return ("ensemble" not in self.layout or all(path.exists() for path in combined)) and (
+    def is_exported(self, init_time: np.datetime64) -> bool:
+        """Whether all that is made of the members' files of an initial time is there."""
+        combined = self.run / init_name(init_time) / ENSEMBLE_FILE
+        return ("ensemble" not in self.layout or combined.exists()) and (
             "zarr" not in self.layout or (self.run / ZARR).exists()
         )
 
     def _missing(self, init_time: np.datetime64) -> tuple[int, ...]:
-        if not self.layout or ("member" not in self.layout and self.is_exported()):
+        if not self.layout or ("member" not in self.layout and self.is_exported(init_time)):
             return ()
         paths = {member: member_path(self.run, init_time, member) for member in self.members}
         return tuple(m for m, path in paths.items() if not is_finished(path, self.header(init_time, m)))
@@ -90,7 +90,6 @@ class Plan:
 def record(plan: Plan) -> dict[str, Any]:
     """What the manifest says of a run: everything that makes it another than others."""
     return {
-        "run": plan.run.name,
         "init_times": [init_name(time) for time in plan.init_times],
         "members": list(plan.members),
         "lead_hours": list(plan.selection.lead_hours),
@@ -108,7 +107,7 @@ def stands(plan: Plan, overwrite: bool) -> bool:
     """Whether the run was begun before; InputError where something else is in its place that must not be replaced."""
     manifest = plan.run / MANIFEST
     if not manifest.exists():
-        if plan.run.exists() and not (plan.run.is_dir() and not any(plan.run.iterdir())):
+        if plan.run.exists() and not (plan.run.is_dir() and all(p.name.endswith(PARTIAL) for p in plan.run.iterdir())):
             raise InputError(f"{plan.run} is there, is no empty folder and holds no forecast; choose another output=")
         return False
     held, asked = read_json(manifest), json.loads(json.dumps(record(plan)))
@@ -122,6 +121,7 @@ def stands(plan: Plan, overwrite: bool) -> bool:
 
 def claim(plan: Plan) -> None:
     """Write the manifest of a run that does not stand; files of another one go."""
+    remove_abandoned(plan.run)
     if (plan.run / MANIFEST).exists():
         remove_directory(plan.run)
     write_json(plan.run / MANIFEST, record(plan))
@@ -131,8 +131,16 @@ def _difference(held: Any, asked: dict[str, Any]) -> str:
     """In what a manifest differs, in words."""
     if not isinstance(held, dict) or not isinstance(held.get("attributes"), dict):
         return "its manifest is no forecast's"
-    held, asked = ({**content, **content["attributes"]} for content in (held, asked))
-    return "another " + ", ".join(key for key in asked if key != "attributes" and held.get(key) != asked[key])
+    held, asked = (_flat(content) for content in (held, asked))
+    return "another " + ", ".join(key for key in {**asked, **held} if held.get(key) != asked.get(key))
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a manifest, of its attributes and, as they are given, of the configuration among these."""
+    rest = {key: value for key, value in {**content, **content["attributes"]}.items() if key != "attributes"}
+    given = json.loads(rest.pop("configuration", "{}"))
+    parts = {f"{key}.{k}": v for key, value in given.items() if isinstance(value, dict) for k, v in value.items()}
+    return {**rest, **{key: value for key, value in given.items() if not isinstance(value, dict)}, **parts}
 
 
 def require_space(plan: Plan, unfinished: Sequence[Unfinished]) -> None:
@@ -140,6 +148,7 @@ def require_space(plan: Plan, unfinished: Sequence[Unfinished]) -> None:
     chosen = plan.selection
     plain = 4 * len(chosen.lead_hours) * len(chosen.latitude) * len(chosen.longitude)
     of_member = len(chosen.channels) * (32 if plan.keep_bits is None else 9 + plan.keep_bits) / 32
+    of_member *= 1 + len({"ensemble", "zarr"} & set(plan.layout))  # these are made while members' files are there
     of_products = 0 if plan.products is None else plan.products.fields
     fields = sum(len(each.members) * of_member + each.products * of_products for each in unfinished)
     least = fields * plain * (LEAST_RATIO if plan.compression else 1)

@@ -18,7 +18,7 @@ from fourcast.forecast.contents import MANIFEST
 from fourcast.forecast.dropout import make_keyed
 from fourcast.forecast.forecaster import Forecaster, load_forecaster
 from fourcast.forecast.initial import Analyses, initial_times, open_analyses
-from fourcast.forecast.memory import members_at_once
+from fourcast.forecast.memory import members_at_once, require_memory
 from fourcast.forecast.perturb import Perturbation, describe, earlier_hours, resolve
 from fourcast.forecast.plan import Plan, claim, require_alike, require_space, require_writable, stands
 from fourcast.forecast.preflight import preflight
@@ -42,6 +42,12 @@ class Run:
     at_once: int
 
     @property
+    def varies(self) -> bool:
+        """Whether members differ by more than their perturbations: by their model, its noise or its dropout."""
+        noisy = any(forecaster.card.model.noise_channels for forecaster in self.forecasters)
+        return noisy or len(self.forecasters) > 1 or self.config.ensemble.dropout
+
+    @property
     def step_hours(self) -> int:
         """Between two states of the models."""
         return self.forecasters[0].card.step_hours
@@ -53,7 +59,7 @@ def prepared(config: ForecastConfig, process: Process) -> Iterator[tuple[Run, li
 
     Yields the run and what it lacks. InputError where anything does not fit, before anything is written.
     """
-    require_writable(Path(config.output))
+    process.decide(lambda: require_writable(Path(config.output)))
     forecasters = tuple(
         load_forecaster(path, process.device, config.precision, config.precipitation) for path in config.checkpoint
     )
@@ -76,14 +82,25 @@ def _run(
     if ensemble.dropout:
         for each in forecasters:
             make_keyed(each.model)
-    batching = choose_batching(forecaster, _exact(config), ensemble.size)
-    at_once = ensemble.batch_size
-    if at_once is None:
-        at_once = members_at_once(forecaster, ensemble.size, batching.exact, process.local_world_size)
-    attributes = provenance(config, analyses, forecaster, describe(perturbation))
-    attributes["reproducibility"] = exactness(batching)
+    exact = process.decide(lambda: choose_batching(forecaster, _exact(config), ensemble.size).exact)
+    batching = choose_batching(forecaster, exact, ensemble.size)
+    attributes = provenance(config, analyses, forecasters, describe(perturbation))
+    attributes["reproducibility"] = exactness(batching, process.device)
     plan = _plan(config, forecaster, initial_times(config, analyses), batching.exact, attributes)
+    at_once = process.least(members_in_memory(config, forecaster, plan, batching, process))
     return Run(config, plan, process, forecasters, analyses, perturbation, batching, at_once)
+
+
+def members_in_memory(
+    config: ForecastConfig, forecaster: Forecaster, plan: Plan, batching: Batching, process: Process
+) -> int:
+    """How many members share the memory of a process: as many as fit, and not so many that others have no work."""
+    if config.ensemble.batch_size is not None:
+        return config.ensemble.batch_size
+    fitting = members_at_once(forecaster, config.ensemble.size, batching.exact, process.local_world_size)
+    share = -(-len(plan.members) * len(plan.init_times) // process.world_size)
+    call = batching.size if batching.exact else 1
+    return min(fitting, -(-share // call) * call)
 
 
 def _exact(config: ForecastConfig) -> bool | None:
@@ -124,6 +141,9 @@ def _claimed(run: Run) -> list[Unfinished]:
     times = _needed_times(run, [each.init_time for each in unfinished])
     preflight(run.analyses, times, run.forecasters[0].card, run.config.allow or [])
     require_space(run.plan, unfinished)
+    if run.plan.products is not None:
+        ranks = 1 if len(run.plan.init_times) >= run.process.world_size else run.process.world_size
+        require_memory(run.forecasters[0], -(-len(run.plan.members) // ranks), run.process.local_world_size)
     if not standing:
         claim(run.plan)
     return unfinished

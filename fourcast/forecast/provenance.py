@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
+
+import torch
 
 from fourcast.checkpoint import find_checkpoint, weights_files
 from fourcast.config import ForecastConfig
@@ -14,14 +16,21 @@ from fourcast.forecast.forecaster import Forecaster
 from fourcast.forecast.initial import Analyses
 
 Attributes = dict[str, str | int | float]
-NOT_IN_FILES = ("output", "overwrite", "device", "init_times", "init_start", "init_end", "init_every_hours")
-"""Keys of a configuration that do not say how a member's numbers came about, or that a file says otherwise."""
+NOT_IN_FILES = (
+    "output", "overwrite", "device", "init_times", "init_start", "init_end", "init_every_hours",
+    "checkpoint", "precipitation", "store", "initial",
+)  # fmt: skip
+"""Keys of a configuration that decide no number, or that a file says otherwise: by what they name, not by its path."""
 
 
-
-def provenance(config: ForecastConfig, analyses: Analyses, forecaster: Forecaster, perturbation: str) -> Attributes:
+def provenance(
+    config: ForecastConfig, analyses: Analyses, forecasters: Sequence[Forecaster], perturbation: str
+) -> Attributes:
     """Where the numbers of a run come from: weights, statistics, initial states, seed and configuration."""
-    if forecaster.card.model.noise_channels:
+    cards = [forecaster.card for forecaster in forecasters]
+    if len(cards) > 1:
+        perturbation += f"; {len(cards)} checkpoints take turns, member m has number m mod {len(cards)}"
+    if any(card.model.noise_channels for card in cards):
         perturbation += "; every member draws noise of its own at every step"
     if config.ensemble.dropout:
         perturbation += "; every member draws dropout of its own at every step"
@@ -29,22 +38,22 @@ def provenance(config: ForecastConfig, analyses: Analyses, forecaster: Forecaste
     return {
         **_identity("checkpoint", config.checkpoint),
         **rain,
-        "statistics_sha256": _digest([forecaster.card.channels, forecaster.card.mean, forecaster.card.std]),
+        "statistics_sha256": _digest([[card.channels, card.mean, card.std] for card in cards]),
         "initial_states": analyses.name,
         "initial_states_sha256": analyses.digest,
         "seed": config.ensemble.seed,
         "perturbation": perturbation,
         "precision": config.precision,
-        "synthetic": int(forecaster.card.synthetic or analyses.synthetic),
+        "synthetic": int(analyses.synthetic or any(card.synthetic for card in cards)),
         "configuration": json.dumps(_of_numbers(config), sort_keys=True),
     }
 
 
-def exactness(batching: Batching) -> str:
+def exactness(batching: Batching, device: torch.device) -> str:
     """How far a member's bits depend on what else was computed, for a file to say."""
     if batching.exact:
-        return f"exact: calls of {batching.size} members; no other member, batch or process changes a bit"
-    return "to rounding: members of one batch share calls of the model, and a batch of another size may round otherwise"
+        return f"exact: calls of {batching.size} on {device.type}; no other member, batch or process changes a bit"
+    return f"to rounding on {device.type}: members of one batch share calls of the model"
 
 
 def _of_numbers(config: ForecastConfig) -> dict[str, Any]:

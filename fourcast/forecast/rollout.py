@@ -37,9 +37,12 @@ def rollout(
     """
     stepper = Stepper(forecaster, batch, batching, home_of_states(forecaster, len(start_MCHW)), dropout)
     step_hours = np.timedelta64(forecaster.card.step_hours, "h")
+    state = _copied(start_MCHW, stepper)
+    del start_MCHW
+    ahead = int(batching.exact and stepper.home.type == forecaster.device.type)
     with side_by_side(forecaster.device, batching) as start:
-        started = _started(stepper, start, start_MCHW, steps)
-        for step, (fields, wait) in enumerate(_ahead(started, 1 if batching.exact else 0)):
+        started = _started(stepper, start, state, steps)
+        for step, (fields, wait) in enumerate(_ahead(started, ahead)):
             valid_time = batch.init_time + step * step_hours
             wait()
             _require_finite(fields.finite.numpy(), forecaster.outputs, batch, valid_time)
@@ -77,9 +80,8 @@ def _copied(state_MCHW: Float32, stepper: Stepper) -> Tensor:
     return torch.tensor(state_MCHW, dtype=torch.float32, device=stepper.home)
 
 
-def _started(stepper: Stepper, start: Start, start_MCHW: Float32, steps: int) -> Iterator[tuple[Fields, Wait]]:
-    """The fields of every step from 0, and a function that waits until they are there."""
-    state = _copied(start_MCHW, stepper)
+def _started(stepper: Stepper, start: Start, state: Tensor, steps: int) -> Iterator[tuple[Fields, Wait]]:
+    """The fields of every step from 0, that of ``state``, and a function that waits until they are there."""
     stream = torch.cuda.Stream(state.device) if state.is_cuda else None
     for step in range(steps + 1):
         fields = stepper.room(state)

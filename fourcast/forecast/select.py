@@ -114,6 +114,8 @@ def _lead_hours(config: ForecastConfig, step_hours: int) -> tuple[int, ...]:
     every = step_hours if config.files.every_hours is None else config.files.every_hours
     if every % step_hours:
         raise InputError(f"files.every_hours={every} is no multiple of the model's step of {step_hours} h")
+    if config.lead_hours % every:
+        raise InputError(f"lead_hours={config.lead_hours} is no multiple of files.every_hours={every}; change one")
     return tuple(range(0, config.lead_hours + 1, every))
 
 

@@ -131,7 +131,7 @@ class BackgroundWriter:
             with LOCK:
                 action()
         except (OSError, RuntimeError) as error:
-            raise _named(file.path, error) from error
+            raise write_error(file.path, error) from error
         self.bytes_written += file.size - before
         with self._changed:
             if size:
@@ -190,7 +190,7 @@ class FileHandle:
         self._background.put(0, self._file, partial(self._background.finish, self._file))
 
 
-def _named(path: Path, error: Exception) -> InputError:
+def write_error(path: Path, error: Exception) -> InputError:
     """Which file it was, and how full its disk is: the library itself says no more than "HDF error"."""
     folder = next(parent for parent in path.parents if parent.exists())
     free = shutil.disk_usage(folder).free

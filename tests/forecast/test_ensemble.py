@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import netCDF4
 import numpy as np
@@ -13,8 +14,10 @@ from fourcast.checkpoint import build, save_checkpoint
 from fourcast.config import EnsembleConfig, ForecastConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
-from fourcast.forecast import open_ensemble
-from fourcast.forecast.ensemble import forecast
+from fourcast.forecast import open_ensemble, prepare
+from fourcast.forecast.batching import Batching
+from fourcast.forecast.ensemble import allow_files, forecast
+from fourcast.forecast_config import CorrelatedConfig
 from fourcast.grid import Grid
 
 
@@ -207,3 +210,59 @@ def test_what_is_no_forecast_is_never_replaced(config: ForecastConfig, kind: str
     with pytest.raises(InputError, match=r"(holds no forecast|is a file, not a folder); choose another output="):
         forecast(replace(config, overwrite=True))
     assert precious.read_text() == "years of work"
+
+
+def test_a_run_killed_before_its_manifest_was_there_goes_on(config: ForecastConfig) -> None:
+    output = Path(config.output)
+    output.mkdir()
+    (output / "forecast.json.elsewhere-1.partial").touch()
+    assert len(list(forecast(config).rglob("member_*.nc"))) == 4
+
+
+def test_a_run_goes_on_under_another_name_and_path(
+    config: ForecastConfig, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = changed(forecast(config).rename(Path(config.output).with_name("moved")))
+    monkeypatch.chdir(tiny_store.parent)
+    run = forecast(replace(config, store=tiny_store.name, output=str(Path(config.output).with_name("moved"))))
+    assert changed(run) == before
+
+
+def test_another_request_is_told_by_its_key(config: ForecastConfig) -> None:
+    forecast(config)
+    with pytest.raises(InputError, match=r"another configuration: ensemble\.size|another .*ensemble\.correlated"):
+        forecast(replace(config, ensemble=EnsembleConfig(size=4, correlated=CorrelatedConfig(0.1, 5000.0))))
+
+
+def test_a_member_of_a_simulated_planet_makes_the_ensemble_synthetic(
+    config: ForecastConfig, tmp_path: Path
+) -> None:
+    real = write_store(tmp_path / "real.zarr", TIMES, waves(), attributes={"synthetic": False})
+    for name, synthetic in (("real", False), ("simulated", True)):
+        card = replace(CARD, synthetic=synthetic)
+        save_checkpoint(tmp_path / name, build(card), card)
+    models = [str(tmp_path / "real"), str(tmp_path / "simulated")]
+    both = replace(config, store=str(real), checkpoint=models, allow=["mean", "spread", "training"])
+    assert open_ensemble(forecast(both)).attrs["synthetic"] == 1
+    one = replace(both, checkpoint=models[:1], output=str(tmp_path / "one"))
+    assert open_ensemble(forecast(one)).attrs["synthetic"] == 0
+
+
+def test_more_files_than_the_system_opens_are_refused(config: ForecastConfig) -> None:
+    with pytest.raises(InputError, match=r"1000000000 members' files are open together.*ulimit -n"):
+        allow_files(1_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("exact", "members", "ranks", "expected"),
+    [(True, 100, 8, 16), (True, 7, 2, 8), (False, 100, 8, 13), (True, 9, 1, 9)],
+)
+def test_no_rank_takes_what_another_could(
+    monkeypatch: pytest.MonkeyPatch, exact: bool, members: int, ranks: int, expected: int
+) -> None:
+    """Calls of eight; memory for 330 members, or for nine."""
+    monkeypatch.setattr(prepare, "members_at_once", lambda *_: 9 if members == 9 else 330)
+    plan = SimpleNamespace(members=range(members), init_times=[INIT])
+    alone = SimpleNamespace(world_size=ranks, local_world_size=ranks)
+    given = ForecastConfig(init_times=[INIT])
+    assert prepare.members_in_memory(given, None, plan, Batching(exact, 8, 1), alone) == expected  # type: ignore[arg-type]

@@ -49,14 +49,14 @@ def test_as_many_as_keep_the_cores_busy() -> None:
 
 
 def test_no_more_than_free_memory_holds_and_never_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exact: 3 calls of one member, then 4 MB a member; fast: a call's part and 4 MB a member."""
+    """Exact: 3 calls of one member, then 4 MB and a file a member; fast: a call's part besides."""
     model = of_grid(256, 512)
     in_call = call_bytes(model)
-    give(monkeypatch, (3 * in_call + 2.5 * 4 * MEGABYTE) / 0.8)
+    give(monkeypatch, (3 * in_call + 2.5 * 6 * MEGABYTE) / 0.8)
     assert members_at_once(model, 1000) == 2
-    give(monkeypatch, 2 * (3 * in_call + 2.5 * 4 * MEGABYTE) / 0.8)
+    give(monkeypatch, 2 * (3 * in_call + 2.5 * 6 * MEGABYTE) / 0.8)
     assert members_at_once(model, 1000, processes=2) == 2
-    give(monkeypatch, 7.5 * (in_call + 4 * MEGABYTE) / 0.8)
+    give(monkeypatch, 7.5 * (in_call + 6 * MEGABYTE) / 0.8)
     assert members_at_once(model, 1000, exact=False) == 7
     give(monkeypatch, MEGABYTE)
     assert members_at_once(model, 1000) == 1
