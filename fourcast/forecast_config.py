@@ -149,7 +149,7 @@ class ProductsConfig:
     """
 
     statistics: Any = None
-    quantiles: list[float] = field(default_factory=list)
+    quantiles: Any = None
     probability: Any = None
 
     def __post_init__(self) -> None:
@@ -157,7 +157,11 @@ class ProductsConfig:
         self.probability = as_list("products.probability", self.probability)
         for name in self.statistics or []:
             one_of("products.statistics", name, STATISTICS)
+        given = [] if self.quantiles is None else self.quantiles
+        self.quantiles = given if isinstance(given, list) else [given]
         for quantile in self.quantiles:
+            if isinstance(quantile, bool) or not isinstance(quantile, int | float):
+                raise InputError(f"products.quantiles must be numbers in 0 … 1, found {quantile!r}")
             if not 0 <= quantile <= 1:
                 raise InputError(f"products.quantiles must lie in 0 … 1, found {quantile}")
 

@@ -75,16 +75,23 @@ def _settings(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def describe_forecast(folder: Path) -> str:
-    """What a forecast run consists of and how much of it is finished."""
+    """What a forecast run consists of and how much of it is finished, in each of its layouts."""
     from fourcast.files import read_json
+    from fourcast.forecast.contents import ENSEMBLE_FILE, ZARR
 
     manifest = read_json(folder / "forecast.json")
     times, members = manifest["init_times"], manifest["members"]
-    wanted = len(times) * len(members)
-    done = sum((folder / time / f"member_{member:03d}.nc").is_file() for time in times for member in members)
+    files = {
+        "member": ("members' files", [f"{time}/member_{member:03d}.nc" for time in times for member in members]),
+        "ensemble": ("ensembles' files", [f"{time}/{ENSEMBLE_FILE}" for time in times]),
+        "zarr": ("zarr stores", [ZARR]),
+    }
+    wanted = [files[layout] for layout in manifest["layout"]]
+    wanted += [("product files", [f"{time}/{name}" for time in times for name in manifest["products"]])]
+    done = [f"{sum((folder / p).exists() for p in paths)} of {len(paths)} {what}" for what, paths in wanted if paths]
     return "\n".join(
         [
-            f"forecast run {folder}: {done} of {wanted} members finished",
+            f"forecast run {folder}: {', '.join(done)} finished",
             f"  initial times: {', '.join(times)}",
             f"  members {members[0]} … {members[-1]}, lead times to {manifest['lead_hours'][-1]} h",
             f"  channels: {', '.join(manifest['channels'])}",

@@ -12,6 +12,7 @@ from fourcast.checkpoint import build, save_checkpoint
 from fourcast.config import InspectConfig
 from fourcast.errors import InputError
 from fourcast.forecast.ensemble import forecast
+from fourcast.forecast_config import FilesConfig, ProductsConfig
 from fourcast.inspect import describe, inspect
 
 
@@ -39,7 +40,7 @@ def test_a_forecast_counts_its_members(tiny_run: Path, tiny_store: Path, tmp_pat
     run = forecast(forecast_config(tiny_run, tiny_store, tmp_path / "RUN"))
     (run / INIT / "member_002.nc").unlink()
     text = describe(str(run))
-    assert f"forecast run {run}: 3 of 4 members finished" in text
+    assert f"forecast run {run}: 3 of 4 members' files finished" in text
     assert f"initial times: {INIT}" in text
     assert "members 0 … 3, lead times to 12 h" in text
     assert "channels: t2m, z500" in text
@@ -57,3 +58,10 @@ def test_nothing_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="there is no checkpoint in"):
         inspect(InspectConfig(path=str(tmp_path)))
+
+
+def test_a_forecast_counts_what_it_was_asked_for(tiny_run: Path, tiny_store: Path, tmp_path: Path) -> None:
+    asked = {"files": FilesConfig(layout=["zarr"]), "products": ProductsConfig("mean", [0.5])}
+    run = forecast(forecast_config(tiny_run, tiny_store, tmp_path / "RUN", **asked))
+    (run / INIT / "mean.nc").unlink()
+    assert f"forecast run {run}: 1 of 1 zarr stores, 1 of 2 product files finished" in describe(str(run))

@@ -9,6 +9,7 @@ import xarray as xr
 from fourcast.calibrate.found import Calibration
 from fourcast.calibrate.prepare import RECORD
 from fourcast.calibrate.search import LEAST, MOST, TOLERANCE, Round, at_limit, distance, has_stalled, pooled
+from fourcast.config import CalibrateConfig
 from fourcast.verify.table import HEADLINE_LEADS, lead_hours, units_of
 
 MOST_NAMED = 4
@@ -39,8 +40,21 @@ def summary(found: Calibration) -> str:
         *_missed(found),
         *([found.warning] if found.warning else []),
         f"Use them with: fourcast forecast … {found.key}={Path(config.output) / RECORD}",
+        *_beside(config),
     ]
     return "\n".join(lines)
+
+
+def _beside(config: CalibrateConfig) -> list[str]:
+    """The other perturbations that were on, with which alone the amplitudes are right."""
+    given = {
+        "gaussian": config.ensemble.gaussian_amplitude,
+        "correlated": config.ensemble.correlated.amplitude,
+        "bred": config.ensemble.bred.amplitude,
+    }
+    others = [f"ensemble.{name}.amplitude={given[name]}" for name in given if name != config.perturbation]
+    kept = [*others, f"ensemble.lagged={config.ensemble.lagged}", f"ensemble.dropout={config.ensemble.dropout}"]
+    return [f"beside what they were found with: {' '.join(kept)}"]
 
 
 def _changes(found: Calibration) -> list[str]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from fourcast.config import ForecastConfig
 from fourcast.distributed import process_group
 from fourcast.errors import InputError
@@ -20,6 +22,8 @@ from fourcast.forecast.weatherbench import write_zarr
 from fourcast.forecast.writer import BackgroundWriter, write_error
 from fourcast.progress import StatusLine, duration, gigabytes, pace, progress
 
+PATIENCE = 30
+"""For how many seconds files of other nodes are waited for."""
 OTHER_FILES = 256
 """Open besides members' files: libraries, stores, sockets."""
 LONGEST_WAIT = timedelta(days=30)
@@ -54,8 +58,8 @@ def _announced(run: Run, unfinished: Sequence[Unfinished], tasks: Sequence[Seque
     products = sum(each.products for each in unfinished) * len(plan.product_files)
     idle = sum(not any(task.members for task in of_rank) for of_rank in tasks)
     lines = [
-        f"forecasting {len(plan.members)} members from {len(plan.init_times)} initial times to "
-        f"{plan.steps * run.step_hours} h on {process.world_size} × {process.device.type}, "
+        f"forecasting {len(plan.members)} members from {_times(plan.init_times)} to {plan.steps * run.step_hours} h on "
+        f"{process.world_size} × {process.device.type}, "
         f"{'exact' if plan.exact else 'to rounding'}; to write: files of {files} members, {products} products"
     ]
     if idle and run.config.ensemble.batch_size is not None:
@@ -69,13 +73,21 @@ def _announced(run: Run, unfinished: Sequence[Unfinished], tasks: Sequence[Seque
     return "\n".join(lines)
 
 
+def _times(init_times: Sequence[np.datetime64]) -> str:
+    if len(init_times) == 1:
+        return str(init_times[0])
+    return f"{len(init_times)} initial times ({init_times[0]} … {init_times[-1]})"
+
+
 def _work(run: Run, tasks: Sequence[Task], writer: BackgroundWriter) -> None:
     """Run the tasks of this process; the first one says how far it is."""
     allow_files(max((len(task.missing) for task in tasks), default=0))
     steps = (count for task in tasks for count in run_task(run, task, writer))
     of_members = run.plan.steps + 1
     total = of_members * sum(len(task.members) for task in tasks)
-    for _ in _reported(steps, total, of_members, writer) if run.process.is_first else steps:
+    what = "members" if run.process.world_size == 1 else "members of the first process"
+    told = _reported(steps, (total, of_members, what), writer) if run.process.is_first else steps
+    for _ in told:
         pass
 
 
@@ -92,14 +104,18 @@ def allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _reported(steps: Iterator[int], total: int, of_members: int, writer: BackgroundWriter) -> Iterator[None]:
-    """Say how many members are done, how fast, how long it will take and how much is written."""
+def _reported(steps: Iterator[int], work: tuple[int, int, str], writer: BackgroundWriter) -> Iterator[None]:
+    """Say how many members are done, how fast, how long it will take and how much is written.
+
+    work: all steps of members, those of one member, and what to call members.
+    """
+    total, of_members, what = work
     begun, done, line = time.monotonic(), 0, StatusLine()
     for count in steps:
         yield
         done += count
         taken = max(time.monotonic() - begun, 1e-9)
-        members = f"{done / of_members:.0f}/{total / of_members:.0f} members"
+        members = f"{done / of_members:.0f}/{total / of_members:.0f} {what}"
         if done == total:
             line.end(f"  {members}, took {duration(taken)}")
         elif line.due():
@@ -110,9 +126,12 @@ def _reported(steps: Iterator[int], total: int, of_members: int, writer: Backgro
 
 
 def _require_complete(run: Run) -> None:
-    """Every file that tasks were to make must be there now, whoever made it."""
-    lost = [each for each in run.plan.unfinished() if each.members or each.products] if run.process.is_first else []
-    assert not lost, f"never made: {lost}"
+    """Raise InputError where a file that some process was to make is not there; disks of other nodes show it late."""
+    for _ in range(PATIENCE):
+        if not run.process.is_first or not run.plan.unfinished():
+            return
+        time.sleep(1.0)
+    raise InputError(f"{run.plan.run} lacks files that were written; run the same command again")
 
 
 def _export(run: Run) -> None:

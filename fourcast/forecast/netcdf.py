@@ -223,9 +223,9 @@ def define(dataset: Any, header: Header, columns: tuple[Column, ...]) -> None:
         number = {"standard_name": "realization", "units": "1", "long_name": "member"}
         put(dataset, "number", np.int32(header.number), (), **number)
     if header.members is not None:
-        label = dataset.createVariable("realization", str, ())
-        label.setncatts({"standard_name": "realization", "long_name": "members"})
-        label[...] = header.members
+        # Characters: of a string of the library's own, files that are open several times crash the reader.
+        letters = netCDF4.stringtochar(np.array(header.members, dtype=f"S{len(header.members)}"))
+        put(dataset, "realization", letters, ("label_length",), standard_name="realization", long_name="members")
     for name, values, units, axis in (
         ("latitude", header.latitude, "degrees_north", "Y"),
         ("longitude", header.longitude, "degrees_east", "X"),

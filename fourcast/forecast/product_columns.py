@@ -21,7 +21,7 @@ CELL_METHODS = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
 def product_attributes(name: str, members: tuple[int, ...]) -> dict[str, str | int | float]:
     """Which product a file holds, how it came about and of which members."""
     return {
-        "title": f"Global weather forecast, {name.replace('_', ' ')} of {len(members)} members",
+        "title": f"Weather forecast, {name.replace('_', ' ')} of {len(members)} members",
         "product": name,
         "method": METHODS.get(name, ORDERED),
         "member_count": len(members),

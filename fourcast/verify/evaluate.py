@@ -15,7 +15,7 @@ from fourcast.files import whole_directory
 from fourcast.forecast.derived import WINDS
 from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.forecast.reader import channel, open_ensemble
-from fourcast.grid import Grid, area_weights
+from fourcast.grid import area_weights
 from fourcast.progress import progress
 from fourcast.variables import parse_channel, parse_channels
 from fourcast.verify.baselines import Baselines
@@ -117,16 +117,23 @@ def _require_fit(run: xr.Dataset, store: Store, channels: tuple[str, ...]) -> No
     for name in channels:
         channel(run, name)
     store.channel_positions(channels)
-    grid = Grid(run["latitude"].values, run["longitude"].values)
-    if not grid.same_as(store.grid):
+    points = {name: run[name].values for name in ("latitude", "longitude")}
+    whole = {"latitude": store.grid.latitude, "longitude": store.grid.longitude}
+    if not all(_same(points[name], whole[name]) for name in points):
+        found = {name: f"{len(v)} from {v[0]:g} to {v[-1]:g}" for name, v in points.items()}
         raise InputError(
-            f"the forecast is on {grid}, {store.path} on {store.grid}; verify against a store on the forecast's grid"
+            f"the forecast has {found['latitude']} latitudes and {found['longitude']} longitudes, {store.path} is on "
+            f"{store.grid}; verify whole fields (files.region=null) against a store on the forecast's grid"
         )
     if 0 not in run["number"].values:
         raise InputError(
             f"the forecast has members {run['number'].values.tolist()} but not 0, the unperturbed control; "
             "forecast it too (ensemble.members)"
         )
+
+
+def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=1e-3)
 
 
 def _require_any(verified: NDArray[np.bool_], valid: Times, store: Store) -> None:

@@ -158,7 +158,8 @@ def test_a_product_has_its_own_names_and_no_member(tmp_path: Path) -> None:
     path = write(tmp_path / "products.nc", PRODUCT, PRODUCT_COLUMNS)
     with netCDF4.Dataset(path) as dataset:
         assert "number" not in dataset.variables
-        assert (dataset["realization"][...], dataset["realization"].standard_name) == ("0-2 4", "realization")
+        label = dataset["realization"]
+        assert (netCDF4.chartostring(label[...]).item(), label.standard_name) == ("0-2 4", "realization")
         assert "member" not in dataset.ncattrs()
         assert dataset["t"].cell_methods == "time: point realization: standard_deviation"
         assert dataset["tp06"].coordinates == "forecast_period forecast_reference_time realization"

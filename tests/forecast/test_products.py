@@ -1,5 +1,7 @@
 """Product files: which there are, what they hold and say, and which requests are refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import netCDF4
@@ -86,7 +88,7 @@ def test_files_have_the_layout_of_members_without_a_number(folder: Path) -> None
             assert file["forecast_period"][:].tolist() == list(LEADS)
             assert "number" not in file.variables
             assert file["t2m"].coordinates == "forecast_period forecast_reference_time realization height_2m"
-            assert file["realization"][...] == "0-3 5 8-9"
+            assert netCDF4.chartostring(file["realization"][...]).item() == "0-3 5 8-9"
             assert file["realization"].standard_name == "realization"
 
 
@@ -116,7 +118,7 @@ def test_every_channel_and_lead_time_has_its_own_statistic(folder: Path, name: s
 def test_xarray_opens_every_product(folder: Path) -> None:
     for name in FILES:
         with xr.open_dataset(folder / f"{name}.nc") as dataset:
-            assert dataset["realization"].item() == "0-3 5 8-9"
+            assert dataset["realization"].item() == b"0-3 5 8-9"
             assert dataset.sizes["time"] == len(LEADS)
             np.testing.assert_array_equal(dataset["time"], INIT + np.array(LEADS))
 
@@ -146,7 +148,7 @@ def test_files_say_of_which_members_they_are_and_how_they_were_made(folder: Path
     found = attributes(folder / "quantile_0.10.nc")
     assert found["product"] == "quantile_0.10"
     assert (found["member_count"], found["members"]) == (7, "0-3 5 8-9")
-    assert found["title"] == "Global weather forecast, quantile 0.10 of 7 members"
+    assert found["title"] == "Weather forecast, quantile 0.10 of 7 members"
     assert str(found["method"]).startswith("linear interpolation between order statistics")
     assert (found["seed"], found["synthetic"]) == (7, 1)
     assert found["channels"] == " ".join(CHANNELS)
@@ -281,3 +283,15 @@ def test_lead_times_come_in_order_and_whole(tmp_path: Path) -> None:
         with pytest.raises(KeyError, match=twice_or_foreign):
             given((0, "t2m"), (0, twice_or_foreign))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_product_can_be_open_several_times(folder: Path) -> None:
+    """In one process, as xarray and notebooks do it, with a second product beside it."""
+    first, second = folder / "mean.nc", folder / "spread.nc"
+    code = f"""
+import netCDF4
+for _ in range(200):
+    files = [netCDF4.Dataset(path) for path in ({str(first)!r}, {str(first)!r}, {str(second)!r})]
+    files[0]["t2m"][0]
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

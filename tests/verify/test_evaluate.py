@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_named(planet: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no channel u10m"):
         verify(config(planet, "x", store=str(fewer)))
     shifted = make_store(tmp_path / "shifted.zarr", grid=Grid(GRID.latitude - 11.25, GRID.longitude))
-    with pytest.raises(InputError, match=r"forecast is on 8×16 \(latitude 90 .*on 8×16 \(latitude 78.75"):
+    with pytest.raises(InputError, match=r"has 8 from 90 to -67\.5 latitudes .* is on 8×16 \(latitude 78\.75"):
         verify(config(planet, "x", store=str(shifted)))
     perturbed = make_run(tmp_path / "PERTURBED", members=(1, 2))
     with pytest.raises(InputError, match="not 0, the unperturbed control"):
