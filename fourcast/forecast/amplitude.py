@@ -38,6 +38,8 @@ def amplitudes(key: str, amplitude: Any, channels: Sequence[str]) -> Float32:
 
 
 def _of_file(key: str, path: Path, channels: Sequence[str]) -> Float32:
+    if not path.is_file():
+        raise InputError(f"{key}: there is no file {path}; make it with fourcast calibrate, or give numbers")
     content = read_json(path)
     held = content.get(AMPLITUDES) if isinstance(content, dict) else None
     if not isinstance(held, dict):
