@@ -10,7 +10,7 @@ import netCDF4
 import numpy as np
 import pytest
 import zarr
-from killing import finish, killed, ready
+from killing import finish, killed, ready, start
 from tiny import forecast_config
 
 from fourcast.config import EnsembleConfig, ForecastConfig
@@ -109,3 +109,20 @@ def unlike(found: Values, expected: Values) -> list[str]:
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+def test_a_scheduler_that_ends_a_forecast_leaves_whole_files_alone(
+    tiny_run: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    many = EnsembleConfig(size=200, batch_size=3)
+    given = forecast_config(tiny_run, tiny_store, tmp_path / "RUN", lead_hours=120, ensemble=many)
+    process = start(forecast, given)
+    while process.is_alive() and not list(tmp_path.glob("RUN/*/member_*.nc")):
+        time.sleep(0.001)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 128 + 15
+    left = [path.name for path in (tmp_path / "RUN").rglob("*") if path.is_file()]
+    assert left
+    assert not [name for name in left if "partial" in name]
+    assert len(left) < 200

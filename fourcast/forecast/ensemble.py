@@ -1,6 +1,9 @@
 """``fourcast forecast``: members × initial times, split over ranks and batches, streamed to files."""
 
 import resource
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +41,11 @@ def forecast(config: ForecastConfig) -> Path:
     or date that the analyses do not have, initial states that are implausible, a disk that is too small, or a run of
     another configuration in the same place.
     """
-    with process_group(config.device, LONGEST_WAIT) as process, prepared(config, process) as (run, unfinished):
+    with (
+        _told_to_stop(),
+        process_group(config.device, LONGEST_WAIT) as process,
+        prepared(config, process) as (run, unfinished),
+    ):
         tasks = share_out(unfinished, run.plan.members, run.batching, run.at_once, process.world_size)
         process.say(_announced(run, unfinished, tasks))
         with BackgroundWriter() as writer:
@@ -48,6 +55,19 @@ def forecast(config: ForecastConfig) -> Path:
         _export(run)
         process.say(f"{len(run.plan.members)} members from {len(run.plan.init_times)} initial times in {run.plan.run}")
     return run.plan.run
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Let SIGTERM, as schedulers send it, end a forecast like Ctrl-C: what is half-written goes, whole files stay."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _announced(run: Run, unfinished: Sequence[Unfinished], tasks: Sequence[Sequence[Task]]) -> str:
