@@ -207,7 +207,7 @@ def test_bred_vectors_take_one_factor(config: CalibrateConfig, capsys: pytest.Ca
         ({"perturbation": "bred"}, "ensemble.bred.amplitude is 0"),
         ({"ensemble": replace(ensemble(0.1), lagged=[6])}, "no analysis at 2026-07-31T18"),
         ({"ensemble": ensemble({"q850": 0.1})}, "ensemble.gaussian.amplitude: the model has no q850"),
-        ({"ensemble": ensemble("nowhere.json")}, "nowhere.json is not readable"),
+        ({"ensemble": ensemble("nowhere.json")}, "there is no file nowhere.json"),
         ({"store": "nowhere.zarr"}, "there is no store at nowhere.zarr"),
     ],
 )
