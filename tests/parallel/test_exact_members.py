@@ -120,7 +120,8 @@ def on_ranks(whole: ForecastConfig, count: int) -> list[ForecastConfig]:
     return [changed(whole, f"ranks_{count}_{number}", **run) for number, run in enumerate(runs)]
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 def test_ranks(whole: ForecastConfig, count: int) -> None:
     """Members and products by torchrun are those of one process."""
     products = changed(whole, f"products_{count}", products=PRODUCTS)

@@ -168,6 +168,7 @@ def close(found: list[list[float]], expected: list[list[float]], precision: str)
     return all(new == pytest.approx(old, rel=tolerance) for new, old in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_four_processes_train_like_one(alone: dict[str, list[list[float]]], tmp_path: Path) -> None:
     """One start of four processes for all that they must do."""
     assert not close(alone["bf16"], alone["fp32"], "fp32")
