@@ -72,6 +72,15 @@ PLANS = {
 }
 
 
+def slow(*values: object) -> object:
+    """A case that takes seconds, for the slow suite."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+QUICK_APART = "apart, wrapped round"
+"""The way through with the first digit apart that the default suite takes."""
+
+
 @pytest.fixture
 def planned(monkeypatch):
     """Takes the plan that is to be used."""
@@ -87,14 +96,16 @@ def test_values_and_every_gradient(poisoned, case: Case, kind: str):
     check_values_and_gradients(case, kind)
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize(
+    "name", [name if name == QUICK_APART or PLANS[name][1].fused else slow(name) for name in PLANS]
+)
 def test_every_way_through(poisoned, planned, name: str):
     case, chosen = PLANS[name]
     planned(chosen)
     check_values_and_gradients(case, "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("three digits", "fp16"), ("apart", "fp16"), ("odd segments", "bf16")])
+@pytest.mark.parametrize(("name", "kind"), [("three digits", "fp16"), slow("apart", "fp16"), ("odd segments", "bf16")])
 def test_every_way_through_in_half_precision(poisoned, planned, name: str, kind: str):
     case, chosen = PLANS[name]
     planned(chosen)
@@ -128,7 +139,9 @@ def test_patterns_with_three_digits(poisoned, planned, frequencies: Frequencies)
     check_values_and_gradients(Case(1, 1, 3000, 3000, True, frequencies), "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize("frequencies", [Frequencies(0.3), Frequencies(0.37, 0.4, 64), Frequencies(0.5, 0.5)])
+@pytest.mark.parametrize(
+    "frequencies", [slow(Frequencies(0.3)), slow(Frequencies(0.37, 0.4, 64)), Frequencies(0.5, 0.5)]
+)
 def test_patterns_with_the_first_digit_apart(poisoned, planned, frequencies: Frequencies):
     planned(plan(LONGER, False, 3000))
     check_values_and_gradients(Case(1, 1, 3000, 3000, True, frequencies, ()), "fp32", convolution=by_fft)
@@ -147,6 +160,7 @@ def test_patterns_that_no_transform_can_skip(poisoned, case: Case):
     check_values_and_gradients(case, "fp32")
 
 
+@pytest.mark.slow
 def test_channels_and_pairs_in_groups(monkeypatch, poisoned, planned):
     case, chosen = Case(3, 3, 1000, 1000, True, gates=()), plan(THREE, False, 1000)
     planned(chosen)
@@ -154,7 +168,7 @@ def test_channels_and_pairs_in_groups(monkeypatch, poisoned, planned):
     check_values_and_gradients(case, "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize("name", ["segments", "apart, wrapped round"])
+@pytest.mark.parametrize("name", ["segments", slow(QUICK_APART)])
 def test_channels_in_groups_of_what_a_launch_takes(monkeypatch, poisoned, planned, name: str):
     case, chosen = PLANS[name]
     planned(chosen)
@@ -162,7 +176,9 @@ def test_channels_in_groups_of_what_a_launch_takes(monkeypatch, poisoned, planne
     check_values_and_gradients(case._replace(batch=1, dim=3, gates=()), "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize(("name", "programs"), [("causal segments", 1), ("causal segments", 6), ("apart, segments", 1)])
+@pytest.mark.parametrize(
+    ("name", "programs"), [("causal segments", 1), ("causal segments", 6), slow("apart, segments", 1)]
+)
 def test_pairs_summed_by_few_programs(monkeypatch, poisoned, planned, name: str, programs: int):
     case, chosen = PLANS[name]
     planned(chosen)
@@ -170,7 +186,7 @@ def test_pairs_summed_by_few_programs(monkeypatch, poisoned, planned, name: str,
     check_values_and_gradients(case._replace(batch=7 if chosen.fused else 2, gates=()), "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize("name", ["causal segments", "three digits", "apart, wrapped round"])
+@pytest.mark.parametrize("name", ["causal segments", "three digits", slow(QUICK_APART)])
 def test_same_bits_twice(planned, name: str):
     case, chosen = PLANS[name]
     planned(chosen)

@@ -36,6 +36,7 @@ def test_values_and_gradients(poisoned, shape, modes, precision: str):
     check_against_torch_fft(shape, modes, precision, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SEVERAL_TILES)
 def test_axes_of_several_tiles(poisoned, shape):
     check_against_torch_fft(shape, Modes("full"), "fp32", "cpu")

@@ -258,6 +258,11 @@ def test_kernels_in_the_interpreter():
     run_in_the_interpreter(HERE / "interpreted_transforms.py")
 
 
+@pytest.mark.slow
+def test_kernels_on_long_axes_in_the_interpreter():
+    run_in_the_interpreter(HERE / "interpreted_transforms.py", "slow")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("shape", [(90, 180, 768), (15, 31, 48), (32, 64, 256), (180, 360, 64)])
 @pytest.mark.parametrize("modes", [Modes(), Modes("full"), LOW])
