@@ -123,7 +123,9 @@ def _by_standard_name(array: xr.DataArray, on_levels: bool) -> list[Variable]:
     name = SAME_STANDARD_NAME.get(str(name), name)
     if name in HEIGHT_NAMES:
         return [BY_NAME[HEIGHT_NAMES[name]]]
-    height = float(array.coords["height"]) if "height" in array.coords and array.coords["height"].ndim == 0 else None
+    # A file may give all its variables the height of one of them.
+    stated = not on_levels and "height" in array.coords and array.coords["height"].ndim == 0
+    height = float(array.coords["height"]) if stated else None
     found = [v for v in VARIABLES if v.standard_name == name and v.levels == on_levels and v.height == height]
     return [v for v in found if v.cell_methods is None]
 

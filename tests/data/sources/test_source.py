@@ -11,6 +11,7 @@ from era5_like import analyses
 from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.sources.openers import list_sources, sniff
+from fourcast.data.sources.recognise import identify
 from fourcast.data.sources.source import open_source
 from fourcast.data.sources.units import STANDARD_GRAVITY, conversion, unit_of
 from fourcast.data.store import Store, open_store
@@ -238,6 +239,12 @@ def test_missing_values_of_a_real_file_where_allowed(samples: Path, tmp_path: Pa
     store = stored(tmp_path, samples / "cfgrib_fields_with_missing_values.grib", allow=["missing"])
     assert np.isnan(store.read(slice(None))).any()
     assert np.isfinite(store.statistics.mean).all()
+
+
+@pytest.mark.parametrize(("on_levels", "expected"), [(True, "t"), (False, "t2m")])
+def test_a_height_for_the_whole_file_hides_no_pressure_level(on_levels: bool, expected: str) -> None:
+    array = xr.DataArray(0.0, {"height": 2.0}, name="x", attrs={"standard_name": "air_temperature"})
+    assert identify(array, on_levels)[0].name == expected
 
 
 @pytest.mark.parametrize("attributes", [{}, {"GRIB_typeOfLevel": "heightAboveGround"}])
