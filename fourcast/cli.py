@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -17,10 +18,13 @@ VERBS = {
     "train": ("fourcast.train.loop", "train", "train a model; under torchrun on many devices"),
     "forecast": ("fourcast.forecast.ensemble", "forecast", "roll a model forward into CF netCDF, one file a member"),
     "calibrate": ("fourcast.calibrate.calibrate", "calibrate", "find amplitudes at which spread matches error"),
-    "verify": ("fourcast.verify.evaluate", "verify", "score a forecast run beside persistence and climatology"),
+    "verify": ("fourcast.verify.evaluate", "verify", "score forecasts beside persistence and climatology"),
+    "report": ("fourcast.report.report", "report", "make one HTML page of a run, with a map to look around in"),
     "import-weights": ("fourcast.import_weights", "import_weights", "turn published weights into a checkpoint"),
     "export-weights": ("fourcast.export_weights", "export_weights", "turn a checkpoint into published weights"),
 }
+SUBJECTS = {"inspect": "path", "report": "run"}
+"""The key that a first word without = stands for: ``fourcast report runs/quickstart``."""
 
 
 def main() -> None:
@@ -29,7 +33,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return
-    verb, overrides = arguments[0], arguments[1:]
+    verb, overrides = arguments[0], _with_subject(arguments[0], arguments[1:])
     if verb in ("-V", "--version"):
         print(f"fourcast {__version__}")
         return
@@ -37,6 +41,15 @@ def main() -> None:
         print(f"fourcast: no verb {verb!r}; expected one of {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)
     run_verb(verb, overrides)
+
+
+def _with_subject(verb: str, words: list[str]) -> list[str]:
+    """The overrides that ``words`` are, of which the first may be a bare path."""
+    if verb not in SUBJECTS or not words or words[0].startswith("-") or "=" in words[0]:
+        return words
+    # In Hydra's grammar a backslash is itself unless quotes follow.
+    quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), words[0])
+    return [f"{SUBJECTS[verb]}='{quoted}'", *words[1:]]
 
 
 def run_verb(verb: str, overrides: list[str]) -> None:
@@ -95,7 +108,7 @@ def _help() -> str:
     verbs = "\n".join(f"  {name:15} {text}" for name, (_, _, text) in VERBS.items())
     return f"""fourcast {__version__}: global weather forecasting from ERA5 to a verified ensemble
 
-usage: fourcast <verb> [key=value …]
+usage: fourcast <verb> [key=value …]; inspect and report take a path: fourcast report runs/quickstart
 
 {verbs}
 

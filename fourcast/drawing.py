@@ -23,7 +23,12 @@ DIVERGING = ("RdBu_r", "PuOr_r")
 """Colour maps whose middle means zero: of signed quantities, and of errors."""
 FROM_ZERO = "cividis"
 """The colour map of what is never negative, as spreads."""
-SIGNED = ("eastward_wind", "northward_wind", "lagrangian_tendency_of_air_pressure")
+SIGNED = (
+    "eastward_wind",
+    "northward_wind",
+    "lagrangian_tendency_of_air_pressure",
+    "atmosphere_upward_relative_vorticity",
+)
 """Standard names of quantities that are of both signs."""
 TITLE = 0.5
 """Inches above all panels."""

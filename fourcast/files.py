@@ -20,6 +20,8 @@ from typing import Any
 from fourcast.errors import InputError
 
 PARTIAL = ".partial"
+STORE = "data/store.zarr"
+"""Where a training store lies unless told otherwise."""
 
 
 def partial_path(path: Path) -> Path:

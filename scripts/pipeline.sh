@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From analyses to scores with one experiment's presets: ingest, train, forecast, verify.
+# From analyses to a page of scores and maps with one experiment's presets: ingest, train, forecast, verify, report.
 #   scripts/pipeline.sh gfs_wind source=FILE      further words go to ingest
 # Run again, it does only what is missing.
 set -euo pipefail
@@ -14,14 +14,16 @@ start=$SECONDS
 
 step() { printf '\n[%s, %d s] %s\n' "$1" $((SECONDS - start)) "$2"; }
 
-step 1/4 "ingest the analyses into a training store"
+step 1/5 "ingest the analyses into a training store"
 fourcast ingest "experiment=$experiment" "$@"
-step 2/4 "train a small FourCastNet"
+step 2/5 "train a small FourCastNet"
 fourcast train "experiment=$experiment"
-step 3/4 "forecast an ensemble to CF netCDF"
+step 3/5 "forecast an ensemble to CF netCDF"
 fourcast forecast "experiment=$experiment"
-step 4/4 "verify it against the analyses, beside persistence and climatology"
+step 4/5 "verify it against the analyses, beside persistence and climatology"
 fourcast verify "experiment=$experiment"
+step 5/5 "make a page of it all"
+fourcast report "runs/$experiment"
 
 cat <<END
 
@@ -30,4 +32,5 @@ done in $((SECONDS - start)) s. Made:
   runs/$experiment/train            checkpoints, log.jsonl, TensorBoard log
   runs/$experiment/forecast         the ensemble: <init_time>/member_NNN.nc
   runs/$experiment/scores           scores.md, scores.csv, scores.nc and pictures
+  runs/$experiment/report.html      all of it on one page with a map to look around in; open it in a browser
 END

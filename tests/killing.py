@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fourcast.config import ForecastConfig, IngestConfig
+from fourcast.config import ForecastConfig, IngestConfig, VerifyConfig
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["fourcast.train.loop", "fourcast.forecast.ensemble", "fourcast.data.ingest"])
+FORKSERVER.set_forkserver_preload(
+    ["fourcast.train.loop", "fourcast.forecast.ensemble", "fourcast.data.ingest", "fourcast.verify.evaluate"]
+)
 DEADLINE = 120.0
 
 Job = Callable[[Any], Any]
-Config = ForecastConfig | IngestConfig
+Config = ForecastConfig | IngestConfig | VerifyConfig
 
 
 def start(job: Job, config: Config) -> Any:

@@ -10,11 +10,12 @@ import torch
 from hydra.errors import HydraException
 from tiny import composed
 
-from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory, last_hour
+from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory
 from fourcast.grid import south_pole_rows
 from fourcast.mixer_config import MIXERS, FNOConfig, ModesConfig
 from fourcast.models.build import build_model
 from fourcast.models.precipitation import PRECIPITATION
+from fourcast.periods import last_hour
 from fourcast.train_config import LossConfig, OptimConfig, RolloutConfig
 from fourcast.variables import parse_channels
 

@@ -20,10 +20,7 @@ from fourcast.config import (
     TrainConfig,
     VerifyConfig,
     as_list,
-    check_period,
     conf_directory,
-    parse_time,
-    within,
 )
 from fourcast.errors import InputError
 from fourcast.mixer_config import (
@@ -37,6 +34,7 @@ from fourcast.mixer_config import (
     ModesConfig,
     ParCConfig,
 )
+from fourcast.periods import check_period, parse_time, within
 from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
 
 

@@ -17,4 +17,5 @@ def test_the_wheel_holds_the_package_and_its_configuration(tmp_path: Path) -> No
     names = set(zipfile.ZipFile(next(tmp_path.glob("fourcast-*.whl"))).namelist())
     expected = {f"fourcast/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "fourcast").rglob("*.py")}
+    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "fourcast/report/page").iterdir()}
     assert expected - names == set()

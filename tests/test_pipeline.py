@@ -54,8 +54,8 @@ def test_forecasts_begin_with_the_analysis_of_their_initial_time(folder: Path) -
 
 
 def test_scores_compare_the_ensemble_with_both_baselines(folder: Path) -> None:
-    scores = xr.open_dataset(folder / "runs/quickstart/scores/scores.nc")
-    assert set(scores["system"].values) == {"control", "ensemble", "ensemble_mean", "persistence", "climatology"}
+    scores = xr.open_dataset(folder / "runs/quickstart/scores/scores.nc").sel(region="global")
+    assert {"control", "ensemble", "ensemble_mean", "persistence", "climatology"} <= set(scores["system"].values)
     at = scores["rmse"].sel(channel="z500")
     assert float(at.sel(system="control").isel(lead_time=0)) == pytest.approx(0.0, abs=0.1)
     assert (at.sel(system="persistence").isel(lead_time=slice(1, None)) > 1).all()

@@ -55,7 +55,7 @@ def trained_and_verified(folder: Path, preset: str, *forecast: str) -> xr.Datase
     assert minutes < CPU_MINUTES
     fourcast(folder, "forecast", preset, "device=cpu", "ensemble.size=1", *forecast)
     fourcast(folder, "verify", preset, "plots=false")
-    return xr.open_dataset(folder / f"runs/{preset}/scores/scores.nc")
+    return xr.open_dataset(folder / f"runs/{preset}/scores/scores.nc").sel(region="global")
 
 
 def beyond(bounds: Bounds, scores: xr.Dataset) -> list[str]:

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.calibrate.trial import Trial
-from fourcast.config import CalibrateConfig, ForecastConfig, within
+from fourcast.config import CalibrateConfig, ForecastConfig
 from fourcast.data.store import Times
 from fourcast.errors import InputError
 from fourcast.files import refuse_existing
 from fourcast.forecast.amplitude import amplitudes
 from fourcast.forecast.initial import require_times
 from fourcast.forecast.perturb import earlier_hours
+from fourcast.periods import within
 
 Float64 = NDArray[np.float64]
 

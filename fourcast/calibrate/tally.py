@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from fourcast.distributed import Process
-from fourcast.verify.ranks import rank_histogram
-from fourcast.verify.scores import area_mean, ensemble_statistics
+from fourcast.verify.area_means import whole
+from fourcast.verify.conventions import CONVENTIONS
+from fourcast.verify.scores import Fields, ensemble_mean, score
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -39,15 +40,17 @@ class Tally:
 
     def add(self, lead: int, members_MCHW: Float32, analysis_CHW: Float32, weights_H: Float64) -> None:
         """Add one initial time's members at lead time number ``lead``, in physical units; each lead time once."""
+        means = whole(weights_H, analysis_CHW.shape[-1])
 
         def add_channel(c: int) -> None:
-            members_MHW, target_HW = members_MCHW[:, c], analysis_CHW[c]
-            found = ensemble_statistics(members_MHW, target_HW, weights_H)
-            error_HW = members_MHW.mean(axis=0, dtype=np.float64) - target_HW
-            self.variance_LC[lead, c] += found["variance"]
-            self.crps_LC[lead, c] += found["fair_crps"]
-            self.squared_error_LC[lead, c] += area_mean(error_HW**2, weights_H)
-            self.ranks_LCR[lead, c] += rank_histogram(members_MHW, target_HW, weights_H)
+            members_MHW = members_MCHW[:, c]
+            singles, ensembles = {"mean": ensemble_mean(members_MHW)}, {"members": members_MHW}
+            fields = Fields(analysis_CHW[c], None, singles, ensembles)
+            scored = score(fields, means, CONVENTIONS["weatherbench2"], "refuse", energy=False)
+            self.variance_LC[lead, c] += scored.statistics["variance"]["members"][0]
+            self.crps_LC[lead, c] += scored.statistics["fair_crps"]["members"][0]
+            self.squared_error_LC[lead, c] += scored.statistics["squared_error"]["mean"][0]
+            self.ranks_LCR[lead, c] += scored.ranks["members"][0]
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(add_channel, range(len(analysis_CHW))))

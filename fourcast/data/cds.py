@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.config import FetchConfig, last_hour, parse_time
+from fourcast.config import FetchConfig
 from fourcast.data.sources.recognise import HOURLY_PRECIPITATION
 from fourcast.errors import InputError
+from fourcast.periods import last_hour, parse_time
 from fourcast.variables import BY_NAME, Channel, parse_channels
 
 PRESSURE_LEVELS, SINGLE_LEVELS = "reanalysis-era5-pressure-levels", "reanalysis-era5-single-levels"

@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourcast.config import Period, within
+from fourcast.config import Period
 from fourcast.data.reader import Float32
 from fourcast.data.series import Series, series_reader
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.store import Store, Times
 from fourcast.errors import InputError
+from fourcast.periods import within
 
 TENDENCY_WINDOWS = 64
 """How many windows tell the typical change between two states, where the store's statistics do not."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourcast.config import IngestConfig, parse_share
+from fourcast.config import IngestConfig
 from fourcast.data.describe import summarise_store
 from fourcast.data.extend import can_be_replaced, is_finished, is_unchanged, kept_plan, next_plan, root_attributes
 from fourcast.data.manifest import manifest_attributes, read_record, read_records, write_manifest
@@ -26,6 +26,7 @@ from fourcast.data.workers import affordable, work
 from fourcast.data.writer import INGEST, create_store, publish, put_static
 from fourcast.errors import InputError
 from fourcast.files import partial_path, remove_abandoned, remove_directory
+from fourcast.periods import parse_share
 from fourcast.progress import progress
 
 

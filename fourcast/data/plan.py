@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast import __version__
-from fourcast.config import IngestConfig, within
+from fourcast.config import IngestConfig
 from fourcast.data.climatology import supported_harmonics
 from fourcast.data.sources.axes import Times
 from fourcast.data.sources.openers import SourceOptions, list_sources
@@ -21,6 +21,7 @@ from fourcast.data.target import target_grid
 from fourcast.errors import InputError
 from fourcast.files import read_json, write_json
 from fourcast.grid import Grid
+from fourcast.periods import within
 from fourcast.variables import parse_channels
 
 log = logging.getLogger(__name__)

@@ -1,14 +1,9 @@
 """An ingestion's work on one process, on several of this machine, or on a Dask cluster."""
 
 import math
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +14,7 @@ from fourcast.data.extend import is_finished
 from fourcast.data.manifest import read_record, read_records
 from fourcast.data.parts import BLOCK_BYTES, Parts
 from fourcast.data.plan import Plan, read_plan
+from fourcast.data.processes import in_processes
 from fourcast.data.reader import processors
 from fourcast.data.summaries import Summaries, block_times
 from fourcast.data.tasks import Outcome, attend
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
 
 BASE_BYTES = 4e8
 """What Python and its libraries take in every process."""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def work(config: IngestConfig, plan: Plan, chosen: Sequence[int]) -> Iterator[Ou
     elif count == 1 or plan.parts == 1:
         yield from work_here(config, chosen)
     else:
-        yield from _in_processes(count, config, chosen)
+        yield from in_processes(count, work_here, config, list(chosen))
 
 
 def work_here(config: IngestConfig, chosen: Sequence[int]) -> Iterator[Outcome]:
@@ -149,63 +144,6 @@ def worker_bytes(plan: Plan) -> float:
     sums = 2 * field * hours * (1 + 2 * int(plan.settings["climatology_harmonics"]))
     channel = 2 * sums + 5 * field * block_times(plan)
     return BASE_BYTES + max(part, channel)
-
-
-def _in_processes(count: int, config: IngestConfig, chosen: Sequence[int]) -> Iterator[Outcome]:
-    """Let ``count`` processes attend to the same tasks; each says how every one of them ended."""
-    # The server imports everything once, has no threads, and forks the workers.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    told: set[str] = set()
-    with ExitStack() as resources:
-        resources.enter_context(_one_thread_each())
-        open_ends: list[Connection] = []
-        for _ in range(count):
-            receive, send = context.Pipe(duplex=False)
-            process = context.Process(target=_serve, args=(send, config, list(chosen)))
-            process.start()
-            resources.callback(process.join)
-            resources.callback(process.terminate)
-            send.close()
-            open_ends.append(receive)
-        while open_ends:
-            for end in wait(open_ends):
-                assert isinstance(end, Connection)
-                try:
-                    outcome = end.recv()
-                except EOFError:
-                    open_ends.remove(end)
-                    continue
-                if outcome.task not in told:
-                    told.add(outcome.task)
-                    yield outcome
-
-
-def _serve(send: Connection, config: IngestConfig, chosen: Sequence[int]) -> None:
-    """The life of a worker process, which ends with its parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for outcome in work_here(config, chosen):
-        send.send(outcome)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes that start meanwhile do linear algebra on one thread, unless the environment says otherwise."""
-    added = [name for name in THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 def _on_dask(config: IngestConfig, plan: Plan, chosen: Sequence[int]) -> Iterator[Outcome]:

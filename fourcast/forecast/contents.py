@@ -12,11 +12,11 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from fourcast.config import parse_time
 from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.forecast.netcdf import LOCK, init_name, member_path
 from fourcast.forecast.stacked import Files
+from fourcast.periods import parse_time
 
 MANIFEST = "forecast.json"
 ENSEMBLE_FILE = "ensemble.nc"

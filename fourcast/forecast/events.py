@@ -52,16 +52,19 @@ class Event:
         return fraction
 
 
-def parse_events(texts: list[str] | tuple[str, ...]) -> tuple[Event, ...]:
-    """Events in order, each once; InputError for what is no channel, comparison and finite number."""
-    return tuple(dict.fromkeys(_event(text) for text in texts))
+def parse_events(texts: list[str] | tuple[str, ...], key: str) -> tuple[Event, ...]:
+    """Events in order, each once; InputError for what is no channel, comparison and finite number.
+
+    key: of the configuration that names them, for the message.
+    """
+    return tuple(dict.fromkeys(_event(text, key) for text in texts))
 
 
-def _event(text: str) -> Event:
+def _event(text: str, key: str) -> Event:
     match = _EVENT.fullmatch(text)
     if match is None or not abs(float(match[3])) <= LARGEST:
         raise InputError(
-            f"products.probability: {text!r} is no event; write a channel, one of {', '.join(COMPARISONS)}, and a "
+            f"{key}: {text!r} is no event; write a channel, one of {', '.join(COMPARISONS)}, and a "
             "number in the units of the files, as in 'ws10m > 17.2' or 'tp06 >= 0.01'"
         )
     return Event(match[1], match[2], float(match[3]) + 0.0)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.checkpoint import Card
-from fourcast.config import ForecastConfig, last_hour, parse_time
+from fourcast.config import ForecastConfig
 from fourcast.data.regrid import Regridder
 from fourcast.data.sources.source import Source
 from fourcast.data.store import Store, Times, open_store
@@ -20,6 +20,7 @@ from fourcast.errors import InputError
 from fourcast.forecast.initial_files import list_files, open_states
 from fourcast.forecast.netcdf import LOCK
 from fourcast.grid import Grid, south_pole_rows
+from fourcast.periods import last_hour, parse_time
 from fourcast.variables import parse_channels
 
 Float32 = NDArray[np.float32]

@@ -54,7 +54,7 @@ def make_products(
     InputError for an event that cannot be read or whose channel neither is among the model's ``outputs`` nor follows
     from them, and for a spread of fewer than two members.
     """
-    statistics, events = _statistics(config), parse_events(config.probability or ())
+    statistics, events = _statistics(config), parse_events(config.probability or (), "products.probability")
     if SPREAD in statistics and len(members) < 2:
         raise InputError(
             f"products.statistics: a spread takes two members or more, found {len(members)}; raise ensemble.size or "

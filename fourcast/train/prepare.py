@@ -9,13 +9,14 @@ from torch import Tensor
 
 from fourcast import __version__
 from fourcast.checkpoint import Card, find_checkpoint, load_card, weights_files
-from fourcast.config import DataConfig, Period, TrainConfig, within
+from fourcast.config import DataConfig, Period, TrainConfig
 from fourcast.data.dataset import Normalisation, Span, Windows, fits_in_memory, period_of, window_times
 from fourcast.data.series import Series, open_series
 from fourcast.errors import InputError
 from fourcast.files import sha256
 from fourcast.forecast.precipitation import require_fit, require_statistics
 from fourcast.models.precipitation import PRECIPITATION
+from fourcast.periods import within
 from fourcast.variables import parse_channels
 
 

@@ -1,55 +1,60 @@
-"""The verb ``fourcast verify``: score a forecast run against a store, beside persistence and climatology."""
+"""The verb ``fourcast verify``: score forecasts against analyses, beside persistence and climatology.
 
+The work is done in parts, which any number of processes share. Whoever runs the same command again, after a failure
+or beside the first, goes on with what is not yet done.
+"""
+
+import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from fourcast import __version__
-from fourcast.config import VerifyConfig
-from fourcast.data.store import Store, Times, open_store
+from fourcast.data.tasks import Outcome, attend
 from fourcast.errors import InputError
 from fourcast.files import whole_directory
-from fourcast.forecast.derived import WINDS
-from fourcast.forecast.netcdf import SYNTHETIC
-from fourcast.forecast.reader import channel, open_ensemble
-from fourcast.grid import area_weights
+from fourcast.periods import parse_share
 from fourcast.progress import progress
-from fourcast.variables import parse_channel, parse_channels
-from fourcast.verify.baselines import Baselines
-from fourcast.verify.maps import draw_run
-from fourcast.verify.plots import draw_scores, require_matplotlib
-from fourcast.verify.scores import CONVENTIONS, DIMENSIONLESS, SQUARED, STATISTICS, compare, metrics, sums, systems
-from fourcast.verify.table import report, summary, write_csv
+from fourcast.verify.merge import Parts
+from fourcast.verify.parts import part_paths, preparations, work
+from fourcast.verify.plan import Plan
+from fourcast.verify.plots import require_matplotlib
+from fourcast.verify.prepare import make_plan
+from fourcast.verify.results import SCORES, write_results
+from fourcast.verify_config import VerifyConfig
+
+RESULTS = ("scores.nc", "statistics.nc", "maps.nc", "scores.csv", "scores.md")
+"""What an earlier verification may consist of, beside pictures."""
 
 
 def verify(config: VerifyConfig) -> Path:
-    """Write scores.nc, scores.csv, scores.md and pictures into config.output, replacing an earlier verification.
+    """Write scores, tables and pictures into ``config.output``, replacing an earlier verification; returns its path.
 
-    Raises InputError where forecast and store do not fit together, or the output is some other directory.
+    With ``part`` only that share of the work is done; whoever finds all of it done writes the results. Raises
+    InputError where forecasts and analyses do not fit together or cannot be used, or the output is something else, and
+    OSError where the system fails, as when the disk is full; then what is done is kept for the next run.
     """
     output = Path(config.output)
     if config.plots:
         require_matplotlib()
     _refuse_foreign(output)
-    run, store = open_ensemble(config.forecast), open_store(config.store)
-    channels = tuple(c.name for c in parse_channels(config.channels or _analysed(run, store)))
-    _require_fit(run, store, channels)
-    baselines = Baselines.of(store, channels)
-    statistics = evaluate(run, baselines)
-    members = run.sizes["number"]
-    scores = statistics.merge(metrics(sums(statistics), members)).assign_attrs(members=members)
-    scores = _describe(scores, config, store.synthetic or bool(run.attrs.get("synthetic")))
-    with whole_directory(output) as folder:
-        scores.to_netcdf(folder / "scores.nc")
-        write_csv(scores, folder / "scores.csv")
-        pictures: list[Path] = []
-        if config.plots:
-            pictures = [*draw_scores(scores, folder), draw_run(run, baselines, scores, folder)]
-        (folder / "scores.md").write_text(report(scores, pictures), encoding="utf-8")
-    print(summary(scores))
+    plan = make_plan(config)
+    for line in plan.left_out:
+        print(line, file=sys.stderr)
+    if config.part is not None and _holds(output, plan.digest):
+        print(f"{output} already holds this verification: nothing to do")
+        return output
+    folder = _parts_folder(output, plan.digest)
+    _do_share(plan, folder)
+    missing = [path for path in part_paths(plan, folder) if not path.exists()]
+    if missing and not _holds(output, plan.digest):
+        print(f"{output}: this share is done; {len(missing)} parts are left to the others")
+        return output
+    _publish(Publication(plan, output, folder))
+    shutil.rmtree(folder.parent, ignore_errors=True)
     return output
 
 
@@ -57,109 +62,86 @@ def _refuse_foreign(output: Path) -> None:
     """Raise InputError where ``output`` holds anything but an earlier verification, which is replaced."""
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; name a folder as output")
-    others = [path.name for path in output.glob("*") if path.stem != "scores" and path.suffix != ".png"]
+    others = [path.name for path in output.glob("*") if path.name not in RESULTS and path.suffix != ".png"]
     if others:
         some = ", ".join(sorted(others)[:3])
         raise InputError(f"{output} holds {some}, which is no verification; name another output")
 
 
-def evaluate(run: xr.Dataset, baselines: Baselines) -> xr.Dataset:
-    """Statistics (system, init_time, lead_time, channel) of an opened run; ``verified`` says which exist.
-
-    One field of all members is in memory at a time. A pair (init_time, lead_time) is skipped where the store
-    lacks the analysis at its initial or its valid time.
-    """
-    channels = baselines.channels
-    init, valid = (run[name].values.astype("datetime64[h]") for name in ("init_time", "valid_time"))
-    verified = np.isin(valid, baselines.store.times) & np.isin(init, baselines.store.times)[:, None]
-    _require_any(verified, valid, baselines.store)
-    names = systems(run.sizes["number"])
-    values = np.full((len(STATISTICS), len(names), *verified.shape, len(channels)), np.nan)
-    pairs = np.argwhere(verified)
-    for i, s in progress(pairs, len(pairs), "scored initial × lead times"):
-        at = run.isel(init_time=i, lead_time=s)
-        found = _compare_channels(at, baselines, init[i], valid[i, s])
-        values[:, :, i, s] = [[[f[n].get(k, np.nan) for f in found] for n in names] for k in STATISTICS]
-    dims = ("system", "init_time", "lead_time", "channel")
-    return xr.Dataset(
-        {name: (dims, array) for name, array in zip(STATISTICS, values, strict=True)}
-        | {"verified": (dims[1:3], verified)},
-        {"system": list(names), "channel": list(channels)} | {d: run[d] for d in dims[1:3]},
-    )
+def _holds(output: Path, digest: str) -> bool:
+    """Whether the verification of this digest is finished."""
+    try:
+        with xr.open_dataset(output / SCORES) as scores:
+            return bool(scores.attrs.get("digest") == digest)
+    except FileNotFoundError:
+        return False
 
 
-def _compare_channels(
-    at: xr.Dataset, baselines: Baselines, init: np.datetime64, valid: np.datetime64
-) -> list[dict[str, dict[str, float]]]:
-    """Statistics of every channel at one initial and lead time of the run."""
-    weights = area_weights(at["latitude"].values)
-    control = at["number"].values.tolist().index(0)
-    target, persistence = baselines.analysis(valid), baselines.analysis(init)
-    climatology = baselines.climatology(valid)
-    found = []
-    for c, name in enumerate(baselines.channels):
-        members = channel(at, name).values
-        singles = {"control": members[control], "persistence": persistence[c], "climatology": climatology[c]}
-        found.append(compare(members, singles, target[c], weights))
-    return found
+def _parts_folder(output: Path, digest: str) -> Path:
+    """A folder for the parts of this digest beside the output; those of others go."""
+    parts = output.with_name(f"{output.name}.parts")
+    folder = parts / digest[:16]
+    foreign = [path.name for path in parts.glob("*") if len(path.name) != len(folder.name)]
+    if foreign:
+        raise InputError(f"{parts} holds {foreign[0]}, which is no part of a verification; name another output")
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in parts.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    shutil.rmtree(folder / "failures", ignore_errors=True)
+    return folder
 
 
-def _analysed(run: xr.Dataset, store: Store) -> tuple[str, ...]:
-    """The forecast's channels without those derived from winds, of which stores seldom have analyses."""
-    held = tuple(run.attrs["channels"])
-    left = [name for name in held if name not in store.channels and parse_channel(name).variable.name in WINDS]
-    if left:
-        print(f"not scored, for {store.path} does not hold them: {', '.join(left)}", file=sys.stderr)
-    return tuple(name for name in held if name not in left)
-
-
-def _require_fit(run: xr.Dataset, store: Store, channels: tuple[str, ...]) -> None:
-    for name in channels:
-        channel(run, name)
-    store.channel_positions(channels)
-    points = {name: run[name].values for name in ("latitude", "longitude")}
-    whole = {"latitude": store.grid.latitude, "longitude": store.grid.longitude}
-    if not all(_same(points[name], whole[name]) for name in points):
-        found = {name: f"{len(v)} from {v[0]:g} to {v[-1]:g}" for name, v in points.items()}
-        raise InputError(
-            f"the forecast has {found['latitude']} latitudes and {found['longitude']} longitudes, {store.path} is on "
-            f"{store.grid}; verify whole fields (files.region=null) against a store on the forecast's grid"
-        )
-    if 0 not in run["number"].values:
-        raise InputError(
-            f"the forecast has members {run['number'].values.tolist()} but not 0, the unperturbed control; "
-            "forecast it too (ensemble.members)"
+def _do_share(plan: Plan, folder: Path) -> None:
+    """Do this run's share of the parts; where something fails that the user can mend, nothing is kept."""
+    place, count = (0, 1) if plan.config.part is None else parse_share("part", plan.config.part)
+    share = np.array_split(np.arange(len(part_paths(plan, folder))), count)[place].tolist()
+    try:
+        _raise_failures(list(attend(preparations(plan, folder), folder)))
+        outcomes = list(progress(work(plan, folder, share), len(share), "scored parts"))
+        _raise_failures(outcomes)
+    except InputError:
+        if plan.config.part is None:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+    if len(outcomes) < len(share):
+        raise OSError(
+            f"{len(share) - len(outcomes)} parts came to no end: a process died, perhaps for want of memory (then "
+            "lower workers); the same command goes on with them"
         )
 
 
-def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=1e-3)
+def _raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise InputError where tasks failed for reasons that the user can mend, OSError where the system failed."""
+    errors = [outcome for outcome in outcomes if outcome.error is not None]
+    if errors:
+        more = f" (and {len(errors) - 1} more like it)" if len(errors) > 1 else ""
+        text = f"{errors[0].error}{more}"
+        raise InputError(text) if all(error.input for error in errors) else OSError(text)
 
 
-def _require_any(verified: NDArray[np.bool_], valid: Times, store: Store) -> None:
-    if not verified.any():
-        raise InputError(
-            f"{store.path} covers {store.times[0]} to {store.times[-1]} and no forecast valid between {valid.min()} "
-            f"and {valid.max()} can be verified with it; name a store with the analyses of that period"
-        )
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """The last task: the results of all parts."""
+
+    plan: Plan
+    output: Path
+    folder: Path
+    name: str = "results"
+    words: str = "results"
+
+    def is_done(self) -> bool:
+        """See Task."""
+        again = self.plan.config.part is None and all(path.exists() for path in part_paths(self.plan, self.folder))
+        return not again and _holds(self.output, self.plan.digest)
+
+    def run(self) -> None:
+        """See Task."""
+        with whole_directory(self.output) as folder, Parts(part_paths(self.plan, self.folder)) as parts:
+            text = write_results(parts, self.plan, folder)
+        print(text)
 
 
-def _describe(scores: xr.Dataset, config: VerifyConfig, synthetic: bool) -> xr.Dataset:
-    """Add units, conventions and what was compared."""
-    units = [parse_channel(str(name)).variable.units for name in scores["channel"].values]
-    scores = scores.assign_coords(units=("channel", units))
-    for name in map(str, scores.data_vars):
-        scores[name].attrs["long_name"] = CONVENTIONS.get(name, name.replace("_", " "))
-        if name in DIMENSIONLESS:
-            scores[name].attrs["units"] = "1"
-        else:
-            squared = "squared units" if name in SQUARED else "units"
-            scores[name].attrs["comment"] = f"in {squared} of the channel, see the coordinate units"
-    return scores.assign_attrs(
-        title="Forecast verification",
-        source=f"fourcast {__version__}",
-        forecast=config.forecast,
-        analyses=config.store,
-        conventions="; ".join(f"{name}: {text}" for name, text in CONVENTIONS.items()),
-        **({"comment": SYNTHETIC} if synthetic else {}),
-    )
+def _publish(publication: Publication) -> None:
+    """Write the results, unless another process does."""
+    _raise_failures(list(attend([publication], publication.folder)))

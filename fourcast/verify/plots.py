@@ -1,24 +1,56 @@
-"""Pictures of scores against lead time; matplotlib is imported only when pictures are drawn."""
+"""Pictures of scores: against lead time, ranks, reliability and spectra; matplotlib is imported only to draw."""
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from fourcast.drawing import COLOURS, labelled, save
+from fourcast.drawing import COLOURS, TITLE, labelled, save
 from fourcast.errors import InputError
-from fourcast.verify.table import headline_channels, lead_hours, units_of
+from fourcast.verify.metrics import kind
+from fourcast.verify.table import HEADLINE_LEADS, headline_channels, headline_region, lead_hours, units_of
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {
+    "control": "control", "ensemble_mean": "ensemble mean", "ensemble": "ensemble", "spread": "spread",
+    "members": "members", "persistence": "persistence", "climatology": "climatology",
+    "climatology_ensemble": "probabilistic climatology", "analysis": "analysis",
+}  # fmt: skip
+"""What systems, and what is shown of them, are called."""
 STYLES: dict[str, dict[str, Any]] = {
-    "control": {"label": "control", "color": COLOURS["blue"], "linestyle": "-", "marker": "o"},
-    "ensemble_mean": {"label": "ensemble mean", "color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
-    "ensemble": {"label": "ensemble", "color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
-    "spread": {"label": "spread", "color": COLOURS["green"], "linestyle": "-", "marker": "^"},
-    "persistence": {"label": "persistence", "color": COLOURS["grey"], "linestyle": "--", "marker": ""},
-    "climatology": {"label": "climatology", "color": COLOURS["black"], "linestyle": ":", "marker": ""},
+    "control": {"color": COLOURS["blue"], "linestyle": "-", "marker": "o"},
+    "ensemble_mean": {"color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
+    "ensemble": {"color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
+    "spread": {"color": COLOURS["green"], "linestyle": "-", "marker": "^"},
+    "members": {"color": COLOURS["green"], "linestyle": "-", "marker": ""},
+    "persistence": {"color": COLOURS["grey"], "linestyle": "--", "marker": ""},
+    "climatology": {"color": COLOURS["black"], "linestyle": ":", "marker": ""},
+    "climatology_ensemble": {"color": COLOURS["black"], "linestyle": "-.", "marker": ""},
+    "analysis": {"color": COLOURS["black"], "linestyle": "-", "marker": ""},
 }
 """Line styles differ as well as colours."""
+SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of several forecasts, Okabe & Ito's."""
+KINDS: dict[str, dict[str, Any]] = {
+    "control": {"linestyle": "--", "marker": "o"},
+    "ensemble_mean": {"linestyle": "-", "marker": "s"},
+    "ensemble": {"linestyle": "-", "marker": "s"},
+    "spread": {"linestyle": ":", "marker": "^"},
+    "members": {"linestyle": ":", "marker": ""},
+}
+"""How the systems of one of several forecasts differ."""
+DECADES = 1e9
+"""Of a spectrum's range that is shown: below it is rounding."""
+SHOWN_LEADS = 4
+"""Lead times in pictures of ranks, reliability and spectra."""
+Line = tuple[str, str]
+"""(metric, system)."""
 
 
 def require_matplotlib() -> None:
@@ -30,56 +62,224 @@ def require_matplotlib() -> None:
 
 
 def draw_scores(scores: xr.Dataset, folder: Path) -> list[Path]:
-    """Scores of the headline channels against lead time: one PNG for every question."""
-    members = int(scores.attrs["members"])
-    everyone = [str(name) for name in scores["system"].values if name != "ensemble"]
-    pictures = [
-        _draw_lines(scores, "RMSE", [("rmse", name) for name in everyone], folder / "rmse.png"),
-        _draw_lines(
-            scores,
-            "Anomaly correlation (ACC)",
-            [("acc", name) for name in everyone if name != "climatology"],
-            folder / "acc.png",
-        ),
-    ]
-    if members >= 2:
-        crps = [("crps", name) for name in ("ensemble", "control", "persistence", "climatology")]
-        pictures.append(_draw_lines(scores, "CRPS", crps, folder / "crps.png"))
-        spread = scores.assign(spread=np.sqrt((members + 1) / members) * scores["spread"])
-        title = f"RMSE of the ensemble mean and spread × √({members + 1}/{members}), equal if the ensemble is reliable"
-        lines = [("rmse", "ensemble_mean"), ("spread", "ensemble")]
-        pictures.append(_draw_lines(spread, title, lines, folder / "spread.png"))
+    """One PNG for every question that the scores answer, of the headline channels and region."""
+    systems = [str(name) for name in scores["system"].values]
+    singles = [name for name in systems if not kind(name).endswith("ensemble")]
+    ensembles = [name for name in systems if kind(name) == "ensemble"]
+    pictures = [draw_lines(scores, "RMSE", [("rmse", name) for name in singles], folder / "rmse.png")]
+    if "acc" in scores:
+        lines = [("acc", name) for name in singles if name != "climatology"]
+        pictures.append(draw_lines(scores, "Anomaly correlation (ACC)", lines, folder / "acc.png"))
+    if ensembles:
+        lines = [("crps", name) for name in systems if kind(name) != "ensemble_mean"]
+        title = "CRPS (fair); of a single field its mean absolute error"
+        pictures.append(draw_lines(scores, title, lines, folder / "crps.png"))
+        lines = [("rmse", n.removesuffix("ensemble") + "ensemble_mean") for n in ensembles]
+        lines += [("spread", name) for name in ensembles]
+        title = "RMSE of the ensemble mean, and spread × √((M + 1)/M), equal if the ensemble is reliable"
+        pictures.append(draw_lines(inflated(scores), title, lines, folder / "spread.png"))
+    if "rank_histogram" in scores:
+        pictures.append(draw_ranks(scores, folder / "ranks.png"))
+    if "reliability_share" in scores:
+        pictures.append(draw_reliability(scores, folder / "reliability.png"))
+    if "spectrum_mean" in scores:
+        pictures.append(draw_spectra(scores, folder / "spectra.png"))
     return pictures
 
 
-def _draw_lines(scores: xr.Dataset, title: str, lines: list[tuple[str, str]], path: Path) -> Path:
-    """A panel for every headline channel with a line for every (metric, system)."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+def inflated(scores: xr.Dataset) -> xr.Dataset:
+    """Scores with the spread times √((M + 1)/M), which the RMSE of the mean of a reliable ensemble equals."""
+    members = scores["members"].rename(ensemble="system").reindex(system=scores["system"].values)
+    names = [name for name in ("spread", "spread_low", "spread_high") if name in scores]
+    return scores.assign({name: np.sqrt((members + 1) / members) * scores[name] for name in names})
 
+
+def draw_lines(scores: xr.Dataset, title: str, lines: Sequence[Line], path: Path) -> Path:
+    """A panel for every headline channel with a line, and its interval, for every (metric, system)."""
     chosen = headline_channels(scores)
-    columns = min(3, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(1.2 + 3.6 * columns, 1.2 + 2.7 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    days = np.array(lead_hours(scores)) / 24
-    for axis, name in zip(axes, chosen, strict=False):
-        for metric, system in lines:
-            values = scores[metric].sel(system=system, channel=name).values
-            axis.plot(days, values, markersize=3, linewidth=1.6, **STYLES["spread" if metric == "spread" else system])
-        dimensionless = lines[0][0] == "acc"
+    figure, axes = panels(len(chosen))
+    at_region = scores.sel(region=headline_region(scores))
+    dimensionless, several = lines[0][0] == "acc", len({metric for metric, _ in lines}) > 1
+    for axis, name in zip(axes, chosen, strict=True):
+        for line in lines:
+            _draw_line(axis, at_region.sel(channel=name), line, "RMSE, " if several and line[0] == "rmse" else "")
         axis.set_title(name if dimensionless else labelled(name, units_of(scores, name)), fontsize=10)
         axis.set_ylim(*((None, 1.02) if dimensionless else (0, None)))
-        axis.grid(alpha=0.3, linewidth=0.6)
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=days[-1] >= 3))
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[max(0, len(chosen) - columns) : len(chosen)]:
-        axis.set_xlabel("lead time (days)")
-    for axis in axes[len(chosen) :]:
-        axis.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
+        _days(axis, lead_hours(scores))
+    _finish(figure, axes, "lead time (days)")
+    region = headline_region(scores).replace("_", " ")
+    return save(figure, titled(scores, f"{title}, {region}{_shading(scores, lines)}"), path)
+
+
+def _draw_line(axis: "Axes", found: xr.Dataset, line: Line, before: str) -> None:
+    metric, system = line
+    at, days = found.sel(system=system), np.array(lead_hours(found)) / 24
+    look = style(found, system, "spread" if metric == "spread" else kind(system))
+    look["label"] = before + look["label"]
+    axis.plot(days, at[metric].values, markersize=3, linewidth=1.6, **look)
+    if f"{metric}_low" in at:
+        low, high = at[f"{metric}_low"].values, at[f"{metric}_high"].values
+        axis.fill_between(days, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def _shading(scores: xr.Dataset, lines: Sequence[Line]) -> str:
+    """What the shading means, where there is any."""
+    if f"{lines[0][0]}_low" not in scores:
+        return ""
+    return f" (shaded: {100 * scores.attrs['uncertainty_level']:g} % interval)"
+
+
+def style(scores: xr.Dataset, system: str, what: str) -> dict[str, Any]:
+    """How a line of a system is drawn; ``what`` is its kind, or what of it is shown."""
+    name = system.rpartition("/")[0]
+    if not name:
+        return {"label": LABELS[what], **STYLES[what]}
+    place = scores.attrs["forecasts"].split("\n").index(name)
+    return {"label": f"{name} {LABELS[what]}", "color": SEVERAL[place % len(SEVERAL)], **KINDS[what]}
+
+
+def draw_ranks(scores: xr.Dataset, path: Path) -> Path:
+    """Rank histograms of the headline channels at some lead times, one row for every forecast."""
+    chosen, leads = headline_channels(scores)[:3], shown_leads(scores)
+    ensembles = [str(name) for name in scores["ensemble"].values]
+    figure, axes = panels(len(chosen) * len(ensembles), columns=len(chosen))
+    held = scores["rank_histogram"].sel(region=headline_region(scores))
+    for axis, (system, name) in zip(axes, ((s, n) for s in ensembles for n in chosen), strict=True):
+        shares = held.sel(ensemble=system, channel=name).dropna("rank", how="all")
+        count = shares.sizes["rank"]
+        edges = np.arange(count + 1) - 0.5
+        for i, colour in zip(leads, _shades(len(leads)), strict=True):
+            label = f"{lead_hours(scores)[i]} h"
+            heights = shares.isel(lead_time=i).values * count
+            axis.stairs(heights, edges, baseline=None, color=colour, linewidth=1.5, label=label)
+        axis.axhline(1, color=COLOURS["black"], linestyle=":", linewidth=1.2, label="reliable")
+        axis.set_title(f"{system.rpartition('/')[0]} {name}".strip(), fontsize=10)
+        axis.set_xticks(np.arange(count)[:: -(-count // 9)])
+        axis.set_ylim(0, None)
+    axes[0].set_ylabel("share × number of ranks")
+    _finish(figure, axes, "members below the analysis", columns=len(chosen))
+    title = f"Rank histograms, {headline_region(scores).replace('_', ' ')}; 1 everywhere if the ensemble is reliable"
     return save(figure, titled(scores, title), path)
+
+
+def draw_reliability(scores: xr.Dataset, path: Path) -> Path:
+    """How often an event happened where it had some probability, and how often that was forecast."""
+    events = [str(name) for name in scores["event"].values][:6]
+    leads, ensembles = shown_leads(scores), [str(name) for name in scores["ensemble"].values]
+    figure, axes = panels(len(events) * len(ensembles), columns=min(3, len(events)), inches=(3.8, 4.0))
+    held = scores.sel(region=headline_region(scores))
+    for axis, (system, event) in zip(axes, ((s, e) for s in ensembles for e in events), strict=True):
+        at = held.sel(ensemble=system, event=event)
+        axis.plot([0, 1], [0, 1], color=COLOURS["black"], linestyle=":", linewidth=1.2, label="reliable")
+        inset = axis.inset_axes((0.14, 0.7, 0.34, 0.24))
+        for i, colour in zip(leads, _shades(len(leads)), strict=True):
+            one = at.isel(lead_time=i)
+            label = f"{lead_hours(scores)[i]} h"
+            look = {"color": colour, "linewidth": 1.5}
+            axis.plot(one["reliability_forecast"], one["reliability_observed"], marker="o", ms=3, label=label, **look)
+            inset.plot(one["bin"], one["reliability_share"], **look)
+        inset.set_yscale("log")
+        inset.set_title("share of cases", fontsize=7, pad=2)
+        inset.tick_params(labelsize=6)
+        axis.set_title(f"{system.rpartition('/')[0]} {event} {units_of(scores, event.split()[0])}".strip(), fontsize=10)
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes[0].set_ylabel("how often it happened")
+    _finish(figure, axes, "forecast probability", columns=min(3, len(events)))
+    title = f"Reliability of probabilities, {headline_region(scores).replace('_', ' ')}"
+    return save(figure, titled(scores, title), path)
+
+
+def draw_spectra(scores: xr.Dataset, path: Path) -> Path:
+    """Zonal energy spectra, all latitudes, of three headline channels at the last of the shown lead times."""
+    chosen, i_lead = headline_channels(scores)[:3], shown_leads(scores)[-1]
+    held = scores["spectrum_mean"].isel(lead_time=i_lead, band=0, wavenumber=slice(1, None))
+    kilometres = scores["wavelength"].isel(band=0).values[1:] / 1e3
+    figure, axes = panels(len(chosen))
+    for axis, name in zip(axes, chosen, strict=True):
+        for spectrum in map(str, held["spectrum"].values):
+            look = {**style(scores, spectrum, kind(spectrum)), "marker": ""}
+            axis.loglog(kilometres, held.sel(spectrum=spectrum, channel=name).values, linewidth=1.5, **look)
+        axis.set_title(labelled(name, f"m ({units_of(scores, name)})²"), fontsize=10)
+        axis.invert_xaxis()
+        axis.minorticks_off()
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], axis.get_ylim()[1] / DECADES))
+    _finish(figure, axes, "wavelength (km)")
+    title = f"Zonal energy spectra at {lead_hours(scores)[i_lead]} h, {str(held['band'].values).replace('_', '-')}"
+    return save(figure, titled(scores, title), path)
+
+
+def shown_leads(scores: xr.Dataset) -> list[int]:
+    """Positions of at most four of the customary lead times, evenly chosen, without the initial time."""
+    leads = lead_hours(scores)
+    good = [i for i, lead in enumerate(leads) if lead in HEADLINE_LEADS] or [i for i, lead in enumerate(leads) if lead]
+    good = good or [0]
+    chosen = np.linspace(0, len(good) - 1, min(SHOWN_LEADS, len(good))).round().astype(int)
+    return [good[i] for i in chosen]
+
+
+def _shades(count: int) -> list[Any]:
+    """Colours from dark to light for a sequence of lead times."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](share) for share in np.linspace(0, 0.85, count)]
+
+
+def panels(
+    count: int, columns: int | None = None, inches: tuple[float, float] = (3.6, 2.8)
+) -> tuple["Figure", list["Axes"]]:
+    """A figure with ``count`` panels of (width, height) ``inches`` with their margins, up to three in a row.
+
+    Margins are given, not found by a layout engine, which would draw everything three times.
+    """
+    from matplotlib.figure import Figure
+
+    columns = columns or min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(6.5, columns * inches[0]), TITLE + rows * inches[1]))
+    axes = list(chain(*figure.subplots(rows, columns, squeeze=False)))
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
+
+
+def place(figure: "Figure", foot: float, between: float = 0.85) -> None:
+    """Give the panels of a figure their margins in inches: ``foot`` more below them, ``between`` their rows."""
+    grid = figure.axes[0].get_gridspec()
+    assert grid is not None
+    left, below, above = 0.75, 0.5, 0.3
+    figure.set_figheight(figure.get_figheight() + foot)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    wide = (width - 0.15 - grid.ncols * left) / grid.ncols
+    high = (height - TITLE - above - below - foot - (grid.nrows - 1) * between) / grid.nrows
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 0.15 / width,
+        bottom=(foot + below) / height,
+        top=1 - (TITLE + above) / height,
+        wspace=left / wide,
+        hspace=between / high,
+    )
+
+
+def _days(axis: "Axes", leads: Sequence[int]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=leads[-1] >= 72))
+    axis.ticklabel_format(axis="y", scilimits=(-2, 6))
+
+
+def _finish(figure: "Figure", axes: Sequence["Axes"], below: str, columns: int = 3) -> None:
+    """Grids, margins, one legend, and what the horizontal axes are."""
+    for axis in axes:
+        axis.grid(alpha=0.3, linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[-min(columns, len(axes)) :]:
+        axis.set_xlabel(below)
+    handles, labels = axes[0].get_legend_handles_labels()
+    most = max(2, int(figure.get_figwidth() / (0.8 + 0.085 * max(map(len, labels)))))
+    place(figure, foot=0.15 + 0.22 * -(-len(labels) // most))
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), most), frameon=False)
 
 
 def titled(scores: xr.Dataset, title: str) -> str:

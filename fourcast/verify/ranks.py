@@ -8,29 +8,38 @@ little spread is high at both ends, one of too much in the middle, and a biased 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.errors import InputError
+from fourcast.verify.area_means import AreaMeans
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Counts = NDArray[np.integer]
 
 
-def rank_histogram(predictions_MHW: Float, target_HW: Float, weights_H: Float64) -> Float64:
-    """The share of the area in which so many members lie below the analysis: [M + 1], which adds up to 1.
+def ranks(errors_MN: Float) -> tuple[Counts, Counts]:
+    """How many members lie below the analysis, and how many equal it: members minus analysis [M, N] → [N], [N]."""
+    count = np.min_scalar_type(len(errors_MN))
+    below_N = (errors_MN < 0).view(np.uint8).sum(axis=0, dtype=count)
+    equal_N = (errors_MN == 0).view(np.uint8).sum(axis=0, dtype=count)
+    return below_N, equal_N
 
-    weights_H: of the rows, mean 1. Where k members equal the analysis, its cell is divided evenly among the k + 1 ranks
-    that they leave open: nothing is drawn by lot. Shares of several fields add. InputError where a number is missing,
-    for nothing can be said of its rank.
+
+def rank_histogram(below_HW: Counts, equal_HW: Counts, size: int, means: AreaMeans, valid_HW: Mask | None) -> Float64:
+    """The share of every region's valid area in which so many of ``size`` members lie below the analysis: [R, M + 1].
+
+    Shares add up to 1; in a region without a valid point all are 0. Where k members equal the analysis, its cell is
+    divided evenly among the k + 1 ranks that they leave open: nothing is drawn by lot.
     """
-    size = len(predictions_MHW)
-    _require_numbers(predictions_MHW, target_HW)
-    below_HW = np.count_nonzero(predictions_MHW < target_HW, axis=0)
-    equal_HW = np.count_nonzero(predictions_MHW == target_HW, axis=0)
-    share_HW = np.broadcast_to(weights_H[:, None], target_HW.shape) / target_HW.size / (equal_HW + 1)
-    histogram = np.zeros(size + 1)
-    for further in range(int(equal_HW.max()) + 1):
-        reaches = equal_HW >= further
-        histogram += np.bincount(below_HW[reaches] + further, share_HW[reaches], minlength=size + 1)
-    return histogram
+    below, equal = below_HW.astype(np.intp), equal_HW.astype(np.intp)
+    if not equal.any():
+        sums = means.histogram(below, valid_HW, size + 1)
+    else:
+        shares_HW = (1.0 if valid_HW is None else valid_HW) / (equal + 1.0)
+        begins = means.histogram(below, shares_HW, size + 2)
+        ends = means.histogram(below + equal + 1, shares_HW, size + 2)
+        sums = np.maximum(np.cumsum(begins - ends, axis=1)[:, :-1], 0.0)
+    totals = means.totals(valid_HW)[:, None]
+    return np.divide(sums, totals, out=np.zeros_like(sums), where=totals != 0)
 
 
 def flatness(histogram: Float64) -> Float64:
@@ -48,12 +57,3 @@ def outside(histogram: Float64) -> Float64:
     """The share of cases below or above all members: [..., R] → [...]; 2 / R where the ensemble is reliable."""
     ends = histogram[..., 0] + histogram[..., -1]
     return np.asarray(ends / histogram.sum(axis=-1))
-
-
-def _require_numbers(predictions_MHW: Float, target_HW: Float) -> None:
-    missing = int(np.isnan(target_HW).sum()), int(np.isnan(predictions_MHW).sum())
-    if any(missing):
-        raise InputError(
-            f"ranks need numbers everywhere, found {missing[0]} missing in the analysis and {missing[1]} in the "
-            "members; leave such channels out, or ingest analyses without gaps"
-        )

@@ -1,142 +1,174 @@
-"""Scores of forecasts against analyses, as in WeatherBench 2 (Rasp et al. 2024, https://arxiv.org/abs/2308.15560).
+"""Statistics of one field of forecasts against its analysis: what is averaged over initial times to make scores.
 
-statistic → area mean → sum over initial times → metric. A statistic is the area mean of one (system, initial time,
-lead time, channel); its sums add over any partition of the initial times, and only the metrics made from them hold
-square roots and ratios.
+statistic → area mean → mean over initial times → metric, as in WeatherBench 2 (Rasp et al. 2024,
+https://arxiv.org/abs/2308.15560). A statistic is the area mean of one (system, initial time, lead time, channel,
+region); its sums over initial times add, whatever the order and wherever they are made.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+from fourcast.errors import InputError
+from fourcast.verify.area_means import AreaMeans, divide
+from fourcast.verify.conventions import Convention
+from fourcast.verify.energy import energy_score
+from fourcast.verify.ensemble_points import EnsemblePoints, ensemble_points
+from fourcast.verify.ranks import rank_histogram
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Missing = Literal["refuse", "skip"]
 
 SINGLE_STATISTICS = ("error", "squared_error", "absolute_error", "anomaly_correlation")
-ENSEMBLE_STATISTICS = ("fair_crps", "variance")
-STATISTICS = SINGLE_STATISTICS + ENSEMBLE_STATISTICS
-
-METRICS = {
-    "control": ("rmse", "bias", "acc", "crps"),
-    "ensemble_mean": ("rmse", "bias", "acc", "crps"),
-    "ensemble": ("crps", "spread", "spread_skill_ratio"),
-    "persistence": ("rmse", "bias", "acc", "crps"),
-    "climatology": ("rmse", "bias", "crps"),
-}
-"""What is scored for every system. Climatology has no anomaly to correlate."""
-
-DIMENSIONLESS = ("acc", "spread_skill_ratio", "anomaly_correlation", "verified", "init_times")
-SQUARED = ("squared_error", "variance")
-"""What is in units of 1, and in squared units of the channel; everything else is in units of the channel."""
-
-CONVENTIONS = {
-    "verified": "whether the store holds the analyses at the initial and the valid time",
-    "init_times": "how many initial times were verified",
-    "area mean": "weighted by grid-cell area (difference of the sines of the cell's edges), mean weight 1",
-    "rmse": "square root of the mean over initial times of the area-mean squared error",
-    "bias": "mean over initial times of the area-mean of forecast minus analysis",
-    "acc": "anomaly correlation against the store's climatology, uncentred, averaged over initial times",
-    "crps": "continuous ranked probability score; of the ensemble the fair one, of a single field its mean "
-    "absolute error",
-    "spread": "square root of the mean ensemble variance (divisor M - 1)",
-    "spread_skill_ratio": "sqrt((M + 1) / M) times spread over the RMSE of the ensemble mean; 1 is reliable",
-    "control": "member 0, started from the unperturbed analysis",
-    "ensemble": "all members, the control among them",
-    "persistence": "the analysis at the initial time",
-    "climatology": "the store's climatology at the valid time",
-}
-"""What every name in the output means."""
+ENSEMBLE_STATISTICS = ("crps", "fair_crps", "variance", "energy_score")
+STATISTICS = (*SINGLE_STATISTICS, *ENSEMBLE_STATISTICS, "seeps")
+"""Of a single field, of an ensemble, and SEEPS of precipitation, which ``fourcast.verify.seeps`` makes."""
 
 
-def systems(members: int) -> tuple[str, ...]:
-    """What can be scored: one member alone is no ensemble."""
-    return tuple(name for name in METRICS if members >= 2 or not name.startswith("ensemble"))
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """One channel of one case, in one unit: an analysis and the forecasts of it.
 
-
-def area_mean(values: Float64, weights: Float64) -> Float64:
-    """Weighted mean over the last two axes: [..., H, W] with weights [H] of mean 1 → [...]."""
-    return (values.mean(axis=-1) * weights).mean(axis=-1)
-
-
-def single_statistics(
-    prediction: Float, target: Float, climatology: Float, weights: Float64
-) -> dict[str, float]:
-    """Statistics of one predicted field [H, W].
-
-    The anomaly correlation Σ w p' t' / √(Σ w p'² · Σ w t'²), with p' and t' the departures from climatology, is
-    NaN where either vanishes everywhere.
+    climatology_HW: what anomalies are departures from; None where there is none. singles: of every system of one
+    field, the ensemble means among them (see ``ensemble_mean``). ensembles: members, at least 2, of every ensemble.
+    NaN where there is no number.
     """
-    p, t, c = (np.asarray(x, dtype=np.float64) for x in (prediction, target, climatology))
-    error, dp, dt = p - t, p - c, t - c
-    norm = np.sqrt(area_mean(dp**2, weights) * area_mean(dt**2, weights))
-    return {
-        "error": float(area_mean(error, weights)),
-        "squared_error": float(area_mean(error**2, weights)),
-        "absolute_error": float(area_mean(np.abs(error), weights)),
-        "anomaly_correlation": float(area_mean(dp * dt, weights) / norm) if norm else np.nan,
-    }
+
+    target_HW: Float
+    climatology_HW: Float | None
+    singles: Mapping[str, Float]
+    ensembles: Mapping[str, Float]
 
 
-def ensemble_statistics(predictions: Float, target: Float, weights: Float64) -> dict[str, float]:
-    """Fair CRPS and variance (divisor M − 1) of members [M, H, W], M ≥ 2.
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Area means over R regions, NaN in a region without a valid point.
 
-    Fair CRPS (Ferro 2014, https://doi.org/10.1002/qj.2270): E|X − y| − E|X − X'| / 2 over different members, the
-    second term from the sorted members, Σ_i (2i − M − 1) x_(i) / (M (M − 1)) for i = 1 … M (the unbiased
-    probability-weighted moment of Zamo & Naveau 2018, https://doi.org/10.1007/s11004-017-9709-7).
+    statistics: statistic → system → [R]; without anomaly_correlation where there is no climatology, and energy_score
+    where it was not asked for. ranks: ensemble → [R, M + 1], the shares of the region's valid area in which the
+    analysis has that rank, 0 in a region without a valid point. coverage: the valid share of every region's area, [R].
     """
-    size = len(predictions)
-    assert size >= 2, size
-    errors = np.sort(np.asarray(predictions, dtype=np.float64) - target, axis=0)
-    order = 2.0 * np.arange(1, size + 1) - size - 1
-    crps = np.abs(errors).mean(axis=0) - np.tensordot(order, errors, axes=1) / (size * (size - 1))
-    return {
-        "fair_crps": float(area_mean(crps, weights)),
-        "variance": float(area_mean(errors.var(axis=0, ddof=1), weights)),
-    }
+
+    statistics: dict[str, dict[str, Float64]]
+    ranks: dict[str, Float64]
+    coverage: Float64
 
 
-def compare(
-    members: Float, singles: dict[str, Float], target: Float, weights: Float64
-) -> dict[str, dict[str, float]]:
-    """Statistics of every system for one field: members [M, H, W] and single forecasts {system: [H, W]}.
+def score(fields: Fields, means: AreaMeans, convention: Convention, missing: Missing, energy: bool) -> Scored:
+    """Statistics of every system, and rank histograms of every ensemble.
 
-    ``singles`` holds control, persistence and climatology; the ensemble is scored from two members on.
+    Points without an analysis are left out. Where a forecast or the climatology has no number although the analysis
+    has one, ``missing`` says whether that is refused with an InputError, or such points are left out for every system.
     """
-    if len(members) >= 2:
-        singles = {**singles, "ensemble_mean": members.mean(axis=0, dtype=np.float64)}
-    climatology = singles["climatology"]
-    found = {name: single_statistics(field, target, climatology, weights) for name, field in singles.items()}
-    if len(members) >= 2:
-        found["ensemble"] = ensemble_statistics(members, target, weights)
+    valid_HW = valid_points(fields, missing)
+    found, ranks_of = _singles(fields, means, convention.centred, valid_HW), {}
+    for system, members_MHW in fields.ensembles.items():
+        points = ensemble_points(members_MHW, fields.target_HW)
+        found[system] = _ensemble(points, len(members_MHW), means, valid_HW)
+        if energy:
+            found[system]["energy_score"] = energy_score(members_MHW, fields.target_HW, means, valid_HW)
+        ranks_of[system] = rank_histogram(points.below_HW, points.equal_HW, len(members_MHW), means, valid_HW)
+    statistics = {name: {system: of[name] for system, of in found.items() if name in of} for name in STATISTICS}
+    return Scored({name: of for name, of in statistics.items() if of}, ranks_of, means.coverage(valid_HW))
+
+
+def ensemble_mean(members_MHW: Float) -> Float64:
+    """The mean of members in float64: [M, H, W] → [H, W]; NaN where one is."""
+    return np.asarray(members_MHW.mean(axis=0, dtype=np.float64))
+
+
+def _singles(fields: Fields, means: AreaMeans, centred: bool, valid_HW: Mask | None) -> dict[str, dict[str, Float64]]:
+    """SINGLE_STATISTICS of every single system: system → statistic → [R]."""
+    target_HW = fields.target_HW.astype(np.float64, copy=False)
+    anomalies = None
+    if fields.climatology_HW is not None:
+        anomalies = _Anomalies.of(target_HW, fields.climatology_HW, means, centred, valid_HW)
+    found = {}
+    for system, field in fields.singles.items():
+        field_HW = field.astype(np.float64, copy=False)
+        error = field_HW - target_HW
+        products = [] if anomalies is None else anomalies.products(field_HW)
+        averages = means.means(np.stack([error, error * error, np.abs(error), *products]), valid_HW)
+        found[system] = dict(zip(SINGLE_STATISTICS, averages[:3], strict=False))
+        if anomalies is not None:
+            found[system]["anomaly_correlation"] = anomalies.correlation(averages[3:])
     return found
 
 
-def sums(statistics: xr.Dataset) -> xr.Dataset:
-    """Sum statistics over initial times: (system, init_time, lead_time, channel) → (system, lead_time, channel).
+@dataclass(frozen=True, eq=False)
+class _Anomalies:
+    """The analysis' departure t' from climatology [H, W], and the area means of it and of its square [R]."""
 
-    ``verified(init_time, lead_time)`` says which were verified; its sum, ``init_times(lead_time)``, counts them.
-    Sums of disjoint sets of initial times add.
+    climatology_HW: Float64
+    departure_HW: Float64
+    mean_R: Float64
+    square_R: Float64
+    centred: bool
+
+    @staticmethod
+    def of(
+        target_HW: Float64, climatology_HW: Float, means: AreaMeans, centred: bool, valid_HW: Mask | None
+    ) -> "_Anomalies":
+        climatology = climatology_HW.astype(np.float64, copy=False)
+        t = target_HW - climatology
+        mean_R, square_R = means.means(np.stack([t, t * t]), valid_HW)
+        return _Anomalies(climatology, t, mean_R, square_R, centred)
+
+    def products(self, field_HW: Float64) -> list[Float64]:
+        """What ``correlation`` wants the area means of."""
+        departure = field_HW - self.climatology_HW
+        return [departure, departure * departure, departure * self.departure_HW]
+
+    def correlation(self, averages_KR: Float64) -> Float64:
+        """Σ w p' t' / √(Σ w p'² · Σ w t'²) with departures p' and t' from climatology: [R].
+
+        Where centred, the region's means are taken from both before. NaN where either vanishes everywhere.
+        """
+        mean_R, square_R, product_R = averages_KR
+        if not self.centred:
+            return divide(product_R, np.sqrt(square_R * self.square_R))
+        variances_R = _variance(square_R, mean_R) * _variance(self.square_R, self.mean_R)
+        return divide(product_R - mean_R * self.mean_R, np.sqrt(variances_R))
+
+
+def _variance(square_R: Float64, mean_R: Float64) -> Float64:
+    """square − mean², 0 where that is no more than rounding."""
+    variance_R = square_R - mean_R**2
+    return np.where(variance_R > 1e-13 * square_R, variance_R, 0.0)
+
+
+def _ensemble(points: EnsemblePoints, size: int, means: AreaMeans, valid_HW: Mask | None) -> dict[str, Float64]:
+    """Area means: fair CRPS E|X − y| − E|X − X'| / 2 over different members (Ferro 2014,
+    https://doi.org/10.1002/qj.2270); the standard one takes all M² pairs, those of a member with itself among them.
     """
-    verified = statistics["verified"]
-    totals = statistics[list(STATISTICS)].where(verified, 0.0).sum("init_time", skipna=False)
-    return totals.assign(init_times=verified.sum("init_time"))
+    values_KHW = np.stack([points.absolute_error_HW, points.difference_HW, points.variance_HW])
+    absolute_R, difference_R, variance_R = means.means(values_KHW, valid_HW)
+    return {
+        "crps": absolute_R - (size - 1) / size * difference_R,
+        "fair_crps": absolute_R - difference_R,
+        "variance": variance_R,
+    }
 
 
-def metrics(totals: xr.Dataset, members: int) -> xr.Dataset:
-    """Metrics (system, lead_time, channel) from sums; NaN where a system lacks one or nothing was verified."""
-    count = totals["init_times"]
-    mean = totals[list(STATISTICS)] / count.where(count > 0)
-    rmse = mean["squared_error"] ** 0.5
-    spread = mean["variance"] ** 0.5
-    skill = rmse.reindex(system=["ensemble_mean"]).squeeze("system", drop=True)
-    return xr.Dataset(
-        {
-            "rmse": rmse,
-            "bias": mean["error"],
-            "acc": mean["anomaly_correlation"],
-            "crps": mean["absolute_error"].fillna(mean["fair_crps"]),
-            "spread": spread,
-            "spread_skill_ratio": np.sqrt((members + 1) / members) * spread / skill.where(skill > 0),
-            "init_times": count,
-        }
-    )
+def valid_points(fields: Fields, missing: Missing) -> Mask | None:
+    """Where analysis, climatology and forecasts have numbers, None for everywhere; InputError as in ``score``."""
+    valid_HW = ~np.isnan(fields.target_HW)
+    left_out = not valid_HW.all()
+    climatology = {} if fields.climatology_HW is None else {"the climatology": fields.climatology_HW}
+    for system, field in {**climatology, **fields.singles, **fields.ensembles}.items():
+        if not np.isnan(field.min()):
+            continue
+        numbers_HW = ~np.isnan(field).reshape(-1, *valid_HW.shape).any(axis=0)
+        lacking = int((valid_HW & ~numbers_HW).sum())
+        if lacking and missing == "refuse":
+            raise InputError(
+                f"{system} has no number at {lacking} points where the analysis has one; pass missing=skip to leave "
+                "such points out, or leave the channel out"
+            )
+        valid_HW, left_out = valid_HW & numbers_HW, True
+    return valid_HW if left_out else None

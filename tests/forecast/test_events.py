@@ -24,13 +24,13 @@ NAN = np.float32("nan")
     ],
 )
 def test_an_event_and_its_name_on_file(text: str, event: Event, name: str) -> None:
-    assert parse_events([text]) == (event,)
+    assert parse_events([text], "products.probability") == (event,)
     assert event.name == name
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)
 
 
 def test_events_keep_their_order_and_come_once() -> None:
-    events = parse_events(["t2m < 273.15", "t2m>300", "t2m<273.150"])
+    events = parse_events(["t2m < 273.15", "t2m>300", "t2m<273.150"], "events")
     assert [event.name for event in events] == ["prob_t2m_lt_273p15", "prob_t2m_gt_300"]
 
 
@@ -41,7 +41,7 @@ def test_events_keep_their_order_and_come_once() -> None:
 )  # fmt: skip
 def test_what_is_no_event_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match=r"products.probability: .* is no event; write .*'ws10m > 17.2'") as refused:
-        parse_events(["t2m > 3", text])
+        parse_events(["t2m > 3", text], "products.probability")
     assert repr(text) in str(refused.value)
 
 

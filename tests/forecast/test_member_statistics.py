@@ -84,7 +84,7 @@ def test_mean_and_spread_are_numpys_of_float64(members: int) -> None:
 
 
 def test_the_order_of_members_does_not_matter_to_what_is_sorted_or_counted() -> None:
-    events, fields = parse_events(["t2m > 280"]), temperatures(4)
+    events, fields = parse_events(["t2m > 280"], "events"), temperatures(4)
     statistics = (MINIMUM, MAXIMUM, quantile(0.1), quantile(0.5))
     expected, moments = compute(statistics, events, fields), compute((MEAN, SPREAD), (), fields)
     for order in permutations(range(4)):
@@ -94,7 +94,7 @@ def test_the_order_of_members_does_not_matter_to_what_is_sorted_or_counted() -> 
 
 
 def test_statistics_come_in_the_order_asked_for_with_events_behind() -> None:
-    fields, events = temperatures(5), parse_events(["t2m > 280", "t2m <= 280"])
+    fields, events = temperatures(5), parse_events(["t2m > 280", "t2m <= 280"], "events")
     together = compute(EVERY, events, fields)
     assert together.shape == (11, 5, 7)
     assert together.dtype == np.float32
@@ -116,7 +116,7 @@ def test_members_are_read_only_and_may_lie_apart() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("block", [1, 37, 1 << 20])
 def test_blocks_and_threads_leave_no_trace(block: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields, events = temperatures(6), parse_events(["t2m > 280"])
+    fields, events = temperatures(6), parse_events(["t2m > 280"], "events")
     expected = compute(EVERY, events, fields)
     monkeypatch.setattr(member_statistics, "BLOCK", block)
     monkeypatch.setattr(member_statistics, "THREADS", threads)

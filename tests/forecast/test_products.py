@@ -224,7 +224,7 @@ def test_channels_that_only_events_look_at_are_needed_but_not_described(folder: 
 def test_what_is_asked_for_twice_is_made_once() -> None:
     config = ProductsConfig(["mean", "mean"], [0.5, 0.50], ["t2m > 3", "t2m>3.0"])
     assert product_files(config) == ("mean.nc", "quantile_0.50.nc", "probability.nc")
-    assert make_plan(config).events == parse_events(["t2m > 3"])
+    assert make_plan(config).events == parse_events(["t2m > 3"], "events")
 
 
 def test_nothing_asked_for_is_no_plan() -> None:

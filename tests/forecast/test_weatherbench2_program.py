@@ -16,14 +16,12 @@ import tiny
 import xarray as xr
 
 from fourcast.data.store import Store, open_store
-from fourcast.forecast import open_ensemble
 from fourcast.forecast.netcdf import FileWriter, Header, columns_of, init_name, member_path
 from fourcast.forecast.weatherbench import write_zarr
 from fourcast.grid import Grid
 from fourcast.variables import parse_channel
-from fourcast.verify.baselines import Baselines
-from fourcast.verify.evaluate import evaluate
-from fourcast.verify.scores import metrics, sums
+from fourcast.verify.evaluate import verify
+from fourcast.verify_config import VerifyConfig
 
 CHECKOUT = os.environ.get("FOURCAST_WEATHERBENCH2")
 PYTHON = os.environ.get("FOURCAST_WEATHERBENCH2_PYTHON", sys.executable)
@@ -128,13 +126,16 @@ def theirs(tmp_path_factory: pytest.TempPathFactory, run: Path, store: Store) ->
 
 
 @pytest.fixture(scope="module")
-def ours(run: Path, store: Store) -> xr.Dataset:
-    statistics = evaluate(open_ensemble(run), Baselines.of(store, tiny.CHANNELS))
-    return metrics(sums(statistics), len(MEMBERS))
+def ours(tmp_path_factory: pytest.TempPathFactory, run: Path, store: Store) -> xr.Dataset:
+    output = tmp_path_factory.mktemp("wb2_ours") / "scores"
+    regions = ["global", "tropics"]
+    verify(VerifyConfig(str(run), store=str(store.path), output=str(output), regions=regions, plots=False))
+    return xr.open_dataset(output / "scores.nc")
 
 
 @pytest.mark.parametrize(("configuration", "metric", "system", "name"), PAIRS)
 @pytest.mark.parametrize("channel", tiny.CHANNELS)
+@pytest.mark.parametrize("region", ["global", "tropics"])
 def test_their_program_finds_what_ours_finds(
     theirs: dict[str, xr.Dataset],
     ours: xr.Dataset,
@@ -143,13 +144,14 @@ def test_their_program_finds_what_ours_finds(
     metric: str,
     system: str,
     name: str,
+    region: str,
 ) -> None:
-    found = theirs[configuration][VARIABLES[channel]].sel(metric=metric, region="global").squeeze(drop=True)
+    found = theirs[configuration][VARIABLES[channel]].sel(metric=metric, region=region).squeeze(drop=True)
     if system == "control":
         found = found.sel(number=0)
     np.testing.assert_array_equal(found["lead_time"].values, np.array(LEADS, "timedelta64[h]"))
     if name in ("rmse", "spread"):
         found = np.sqrt(found)
-    expected = ours[name].sel(system=system, channel=channel)
+    expected = ours[name].sel(system=system, channel=channel, region=region)
     assert expected.dims == found.dims == ("lead_time",)
     np.testing.assert_allclose(found.values, expected.values, rtol=2e-6)

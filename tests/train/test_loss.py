@@ -9,7 +9,9 @@ from fourcast.errors import InputError
 from fourcast.grid import Grid, area_weights
 from fourcast.train.loss import Loss, almost_fair_crps, build_loss, channel_weights, huber, relative_l2
 from fourcast.train_config import LossConfig
-from fourcast.verify.scores import ensemble_statistics
+from fourcast.verify.area_means import whole
+from fourcast.verify.conventions import CONVENTIONS
+from fourcast.verify.scores import Fields, score
 
 GRID = Grid(np.array([60.0, 0.0, -60.0]), np.array([0.0, 180.0]))
 NAMES = ("relative_l2", "area_mse", "area_mae", "area_huber", "crps")
@@ -148,8 +150,10 @@ def test_no_member_may_go_astray() -> None:
 def test_crps_of_the_fair_kind_is_that_of_verification() -> None:
     rng = np.random.default_rng(0)
     members, targets = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 4, 1, 3, 8), (2, 1, 3, 8)))
-    weights = area_weights(GRID.latitude)
-    scores = [ensemble_statistics(members[b, :, 0], targets[b, 0], weights)["fair_crps"] for b in range(2)]
+    means, convention = whole(area_weights(GRID.latitude), 8), CONVENTIONS["weatherbench2"]
+    fields = [Fields(targets[b, 0], None, {}, {"ensemble": members[b, :, 0]}) for b in range(2)]
+    scored = [score(each, means, convention, "refuse", energy=False) for each in fields]
+    scores = [found.statistics["fair_crps"]["ensemble"] for found in scored]
     loss = built("crps", (0.5,), round_the_globe(8), crps_alpha=1.0)
     found = loss(torch.from_numpy(members).flatten(0, 1), torch.from_numpy(targets))
     assert found.item() == pytest.approx(np.mean(scores) / 0.5, rel=1e-5)

@@ -21,7 +21,9 @@ from fourcast.train.objective import Draw, Rollout
 from fourcast.train.prepare import prepare
 from fourcast.train.scoring import Validation, zonal_power
 from fourcast.train.validate import HeldOut, Units, held_out, samples, shares, validate
-from fourcast.verify.scores import single_statistics
+from fourcast.verify.area_means import whole
+from fourcast.verify.conventions import CONVENTIONS
+from fourcast.verify.scores import Fields, score
 
 CPU = torch.device("cpu")
 ALONE = Process(0, 1, 0, 1, CPU)
@@ -149,11 +151,14 @@ def test_scores_are_those_of_verification(tiny_store: Path) -> None:
             losses.append(((normalised - (window[lead] - CENTER[:, None, None]) / SCALE[:, None, None]) ** 2).mean())
             forecast = normalised * SCALE[:, None, None] + CENTER[:, None, None]
             climate = data.climatology.at(TIMES[index + lead : index + lead + 1])[0]
-            for predicted in (forecast, window[0], climate):
-                statistics += [single_statistics(predicted[c], window[lead, c], climate[c], WEIGHTS) for c in (0, 1)]
-    shape = (5, 2, 3, 2)  # samples, leads, systems, channels
+            for c in (0, 1):
+                singles = {"model": forecast[c], "persistence": window[0, c], "climatology": climate[c]}
+                fields = Fields(window[lead, c], climate[c], singles, {})
+                scored = score(fields, whole(WEIGHTS, 16), CONVENTIONS["weatherbench2"], "refuse", energy=False)
+                statistics.append(scored.statistics)
+    shape = (5, 2, 2, 3)  # samples, leads, channels, systems
     squared, correlation = (
-        np.array([found[name] for found in statistics]).reshape(shape).mean(axis=0).transpose(1, 0, 2)
+        np.array([list(found[name].values()) for found in statistics]).reshape(shape).mean(axis=0).transpose(2, 0, 1)
         for name in ("squared_error", "anomaly_correlation")
     )
     for place, system in enumerate(("model", "persistence", "climatology")):

@@ -18,7 +18,7 @@ from itertools import islice
 
 import numpy as np
 
-from fourcast.config import PlanetConfig, parse_time
+from fourcast.config import PlanetConfig
 from fourcast.data.planets.harmonics import Array, Harmonics
 from fourcast.data.planets.planet import (
     GAS_CONSTANT,
@@ -33,6 +33,7 @@ from fourcast.data.planets.planet import (
 )
 from fourcast.errors import InputError
 from fourcast.grid import Grid
+from fourcast.periods import parse_time
 
 LEVELS = (200, 500, 800)
 LAYERS = (316, 632)

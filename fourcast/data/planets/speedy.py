@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from fourcast.config import PlanetConfig, parse_time
+from fourcast.config import PlanetConfig
 from fourcast.data.planets.planet import (
     BLOCK_STATES,
     GRAVITY,
@@ -33,6 +33,7 @@ from fourcast.data.planets.pressure_levels import (
 )
 from fourcast.errors import InputError
 from fourcast.grid import Grid
+from fourcast.periods import parse_time
 
 if TYPE_CHECKING:
     from jcm.forcing import ForcingData

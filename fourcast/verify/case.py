@@ -1,0 +1,163 @@
+"""What one channel of one case says: statistics of all systems, and what is summed over initial times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourcast.errors import InputError
+from fourcast.forecast.netcdf import ACCUMULATION_HOURS
+from fourcast.variables import parse_channel
+from fourcast.verify.extras import Scores, event_scores, point_errors, reliabilities, spectra_of
+from fourcast.verify.plan import CLIMATE_ENSEMBLE, Plan, control_position, named
+from fourcast.verify.scores import Fields, Float, Float64, Scored, ensemble_mean, score, valid_points
+from fourcast.verify.seeps import Seeps
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """One channel of one case: analyses, baselines, and the members [M, H, W] of every forecast.
+
+    seeps: where the channel is scored by it. maps: whether errors are mapped.
+    """
+
+    channel: str
+    lead_hours: int
+    valid_time: np.datetime64
+    target_HW: Float32
+    persistence_HW: Float32
+    climatology_HW: Float32 | None
+    members: tuple[Float32, ...]
+    seeps: Seeps | None = None
+    maps: bool = False
+
+    @property
+    def words(self) -> str:
+        """Which it is, in a message."""
+        init = self.valid_time - np.timedelta64(self.lead_hours, "h")
+        return f"{self.channel} of {init} + {self.lead_hours} h"
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What forecasts and persistence came to.
+
+    ranks: by ensemble. events: for every event of the channel, its place, its Brier scores and the reliability of every
+    ensemble. spectra: [S, B, K], None where there are gaps. errors: of every mapped system [S, h, w] at the points of
+    the map, and the variance of every ensemble. masked_HW: the analysis without points at which a forecast has a gap;
+    None where there are no such points.
+    """
+
+    statistics: Scores
+    coverage: Float64
+    ranks: Mapping[str, Float64]
+    events: Mapping[int, Scores]
+    reliability: Mapping[int, Mapping[str, Float64]]
+    spectra: Float64 | None
+    maps: tuple[Float64, Float64] | None
+    masked_HW: Float32 | None
+
+
+@dataclass(frozen=True, eq=False)
+class FoundBaselines:
+    """What climatology and probabilistic climatology came to, which does not depend on the initial time."""
+
+    statistics: Scores
+    events: Mapping[int, Scores]
+
+
+def score_case(plan: Plan, inputs: Inputs) -> Found:
+    """Score forecasts and persistence.
+
+    An accumulation that has only just begun has no number and is not scored. Raises InputError where else a forecast
+    has gaps that the analysis has not, unless they are to be skipped, and where a region has no analysis at all.
+    """
+    if _has_not_accumulated(inputs):
+        return Found({}, np.zeros(len(plan.regions)), {}, {}, {}, None, None, None)
+    singles, ensembles = systems(plan, inputs)
+    singles_all: dict[str, Float] = {**singles, "persistence": inputs.persistence_HW}
+    given = _without_gaps(plan, inputs, singles_all, ensembles)
+    fields = Fields(given.target_HW, given.climatology_HW, singles_all, ensembles)
+    scored = _score(plan, given, fields)
+    _require_coverage(plan, given, scored)
+    return Found(
+        statistics=scored.statistics,
+        coverage=scored.coverage,
+        ranks=scored.ranks,
+        events=event_scores(plan, given.channel, fields),
+        reliability=reliabilities(plan, given.channel, fields),
+        spectra=spectra_of(plan, given.target_HW, singles, ensembles) if plan.spectra else None,
+        maps=point_errors(plan, given.target_HW, singles, ensembles) if given.maps else None,
+        masked_HW=None if given is inputs else given.target_HW,
+    )
+
+
+def score_baselines(plan: Plan, inputs: Inputs, climate_KHW: Float32 | None) -> FoundBaselines:
+    """Score climatology and, where there is one, the probabilistic climatology [K, H, W] of the valid time."""
+    singles: dict[str, Float] = {} if inputs.climatology_HW is None else {"climatology": inputs.climatology_HW}
+    ensembles: dict[str, Float] = {} if climate_KHW is None else {CLIMATE_ENSEMBLE: climate_KHW}
+    fields = Fields(inputs.target_HW, inputs.climatology_HW, singles, ensembles)
+    return FoundBaselines(_score(plan, inputs, fields).statistics, event_scores(plan, inputs.channel, fields))
+
+
+def systems(plan: Plan, inputs: Inputs) -> tuple[dict[str, Float], dict[str, Float]]:
+    """The forecasts' single fields [H, W] and ensembles [M, H, W] by system."""
+    singles: dict[str, Float] = {}
+    ensembles: dict[str, Float] = {}
+    for forecast, members_MHW in zip(plan.forecasts, inputs.members, strict=True):
+        control = control_position(forecast)
+        if control is not None:
+            singles[named(forecast, "control")] = members_MHW[control]
+        if len(members_MHW) >= 2:
+            singles[named(forecast, "ensemble_mean")] = ensemble_mean(members_MHW)
+            ensembles[named(forecast, "ensemble")] = members_MHW
+    return singles, ensembles
+
+
+def _has_not_accumulated(inputs: Inputs) -> bool:
+    """Whether a forecast of an accumulation starts with no number anywhere, as many do."""
+    if parse_channel(inputs.channel).variable.cell_methods is None or inputs.lead_hours >= ACCUMULATION_HOURS:
+        return False
+    return any(bool(np.isnan(members_MHW).all()) for members_MHW in inputs.members)
+
+
+def _without_gaps(
+    plan: Plan, inputs: Inputs, singles: Mapping[str, Float], ensembles: Mapping[str, Float]
+) -> Inputs:
+    """The inputs as they are or, where gaps are skipped and there are any, with NaN in the analysis there."""
+    if plan.config.missing != "skip":
+        return inputs
+    valid_HW = valid_points(Fields(inputs.target_HW, inputs.climatology_HW, singles, ensembles), "skip")
+    if valid_HW is None or (valid_HW == ~np.isnan(inputs.target_HW)).all():
+        return inputs
+    return replace(inputs, target_HW=np.where(valid_HW, inputs.target_HW, np.float32(np.nan)))
+
+
+def _score(plan: Plan, inputs: Inputs, fields: Fields) -> Scored:
+    try:
+        scored = score(fields, plan.means, plan.convention, plan.missing, plan.config.energy_score)
+    except InputError as error:
+        raise InputError(f"{inputs.words}: {error}") from error
+    if inputs.seeps is not None:
+        scored.statistics["seeps"] = inputs.seeps.statistics(
+            inputs.channel, inputs.valid_time, fields.singles, inputs.target_HW, plan.means, _mask(inputs.target_HW)
+        )
+    return scored
+
+
+def _mask(field_HW: Float32) -> NDArray[np.bool_] | None:
+    """Where there are numbers; None for everywhere."""
+    missing_HW = np.isnan(field_HW)
+    return ~missing_HW if missing_HW.any() else None
+
+
+def _require_coverage(plan: Plan, inputs: Inputs, scored: Scored) -> None:
+    empty = [name for name, share in zip(plan.regions, scored.coverage, strict=True) if not share > 0]
+    if empty and plan.missing == "refuse":
+        raise InputError(
+            f"{inputs.words}: the analysis of {inputs.valid_time} in {plan.targets.path} has no number anywhere in "
+            f"region {empty[0]}; leave out the region or the channel, or pass missing=skip"
+        )
