@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from fourcast.drawing import COLOURS, labelled, save
-from fourcast.verify.plots import titled
-from fourcast.verify.table import headline_channels, lead_hours, units_of
+from fourcast.verify.results.plots import titled
+from fourcast.verify.results.table import headline_channels, lead_hours, units_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

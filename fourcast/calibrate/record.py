@@ -11,7 +11,7 @@ from fourcast.calibrate.found import Calibration
 from fourcast.checkpoint import find_checkpoint, weights_files
 from fourcast.files import sha256
 from fourcast.forecast.amplitude import AMPLITUDES
-from fourcast.verify.table import lead_hours
+from fourcast.verify.results.table import lead_hours
 
 
 def record(found: Calibration) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fourcast.calibrate.found import Calibration
 from fourcast.calibrate.prepare import RECORD
 from fourcast.calibrate.search import LEAST, MOST, TOLERANCE, Round, at_limit, distance, has_stalled, pooled
 from fourcast.config import CalibrateConfig
-from fourcast.verify.table import HEADLINE_LEADS, lead_hours, units_of
+from fourcast.verify.results.table import HEADLINE_LEADS, lead_hours, units_of
 
 MOST_NAMED = 4
 """Channels whose spread does not match that a summary names, the farthest first."""

@@ -70,9 +70,7 @@ def prepared(config: ForecastConfig, process: Process) -> Iterator[tuple[Run, li
         yield run, unfinished
 
 
-def _run(
-    config: ForecastConfig, process: Process, forecasters: tuple[Forecaster, ...], analyses: Analyses
-) -> Run:
+def _run(config: ForecastConfig, process: Process, forecasters: tuple[Forecaster, ...], analyses: Analyses) -> Run:
     forecaster = forecasters[0]
     step = forecaster.card.step_hours
     if config.lead_hours % step:

@@ -27,8 +27,15 @@ def on_triton(u: Tensor) -> bool:
 
 @torch.library.custom_op("fourcast::fft_conv", mutates_args=())
 def fft_conv_op(
-    u: Tensor, k: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None,
-    causal: bool, low_pass: float, comb: float, period: int, precision: str,
+    u: Tensor,
+    k: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    causal: bool,
+    low_pass: float,
+    comb: float,
+    period: int,
+    precision: str,
 ) -> Tensor:
     s, frequencies = Sequences(u, k, pre_gate, post_gate), Frequencies(low_pass, comb, period)
     with torch.autocast(u.device.type, enabled=False), torch.cuda.device_of(u):
@@ -41,16 +48,31 @@ def fft_conv_op(
 
 @fft_conv_op.register_fake
 def _(
-    u: Tensor, k: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None,
-    causal: bool, low_pass: float, comb: float, period: int, precision: str,
+    u: Tensor,
+    k: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    causal: bool,
+    low_pass: float,
+    comb: float,
+    period: int,
+    precision: str,
 ) -> Tensor:
     return u.new_empty(u.shape)
 
 
 @torch.library.custom_op("fourcast::fft_conv_backward", mutates_args=())
 def fft_conv_backward_op(
-    dy: Tensor, u: Tensor, k: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None,
-    causal: bool, low_pass: float, comb: float, period: int, precision: str,
+    dy: Tensor,
+    u: Tensor,
+    k: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    causal: bool,
+    low_pass: float,
+    comb: float,
+    period: int,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     s, frequencies = Sequences(u, k, pre_gate, post_gate), Frequencies(low_pass, comb, period)
     with torch.autocast(u.device.type, enabled=False), torch.cuda.device_of(u):
@@ -66,8 +88,16 @@ def fft_conv_backward_op(
 
 @fft_conv_backward_op.register_fake
 def _(
-    dy: Tensor, u: Tensor, k: Tensor, pre_gate: Tensor | None, post_gate: Tensor | None,
-    causal: bool, low_pass: float, comb: float, period: int, precision: str,
+    dy: Tensor,
+    u: Tensor,
+    k: Tensor,
+    pre_gate: Tensor | None,
+    post_gate: Tensor | None,
+    causal: bool,
+    low_pass: float,
+    comb: float,
+    period: int,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dpre, dpost = (u.new_empty(0 if gate is None else gate.shape) for gate in (pre_gate, post_gate))
     return u.new_empty(u.shape), k.new_empty(k.shape), dpre, dpost

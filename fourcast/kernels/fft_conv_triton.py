@@ -129,9 +129,7 @@ def contiguous(s: Sequences) -> Sequences:
     return Sequences(*(None if t is None else t.contiguous() for t in s))  # type: ignore[arg-type]
 
 
-def fitted(
-    s: Sequences, causal: bool, frequencies: Frequencies, operand: torch.dtype
-) -> tuple[Sequences, Frequencies]:
+def fitted(s: Sequences, causal: bool, frequencies: Frequencies, operand: torch.dtype) -> tuple[Sequences, Frequencies]:
     """The same convolution where a transform has the pattern's length, else with the pattern put into the kernel."""
     if frequencies.all or causal or problem_of(s, causal, frequencies, operand).exact:
         return s, frequencies
@@ -353,4 +351,3 @@ def of_channels(gated: Gated, channels: slice) -> Gated:
     """From the group's first channel on; the kernels take the rest from strides."""
     x, factor = gated
     return x[:, channels.start :], None if factor is None else factor[:, channels.start :]
-

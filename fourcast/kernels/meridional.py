@@ -133,9 +133,7 @@ def _weight(p_w, i, i_chunk, BLOCK: tl.constexpr, P: tl.constexpr, ADJOINT: tl.c
 
 
 @triton.jit
-def _linear(
-    chunks, p_w, i_chunk, BLOCK: tl.constexpr, P: tl.constexpr, ADJOINT: tl.constexpr, PREC: tl.constexpr
-):
+def _linear(chunks, p_w, i_chunk, BLOCK: tl.constexpr, P: tl.constexpr, ADJOINT: tl.constexpr, PREC: tl.constexpr):
     """Chunk ``i_chunk`` of the product with a packed weight or its transpose, fp32."""
     b_out = tl.zeros(chunks[0].shape, tl.float32)
     for i in tl.static_range(BLOCK // P):
@@ -164,9 +162,24 @@ def _output(hidden, i, p_w2, p_b2, D: tl.constexpr, BLOCK: tl.constexpr, P: tl.c
 
 @triton.jit
 def fused_forward(
-    p_z, p_out, p_cos, p_sin, p_w1, p_b1, p_w2, p_b2, threshold, F,
-    H: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, P: tl.constexpr,
-    MR: tl.constexpr, MH: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
+    p_z,
+    p_out,
+    p_cos,
+    p_sin,
+    p_w1,
+    p_b1,
+    p_w2,
+    p_b2,
+    threshold,
+    F,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    P: tl.constexpr,
+    MR: tl.constexpr,
+    MH: tl.constexpr,
+    DT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """DFT, block MLP, softshrink and inverse of one (zonal wavenumber, block, sample); grid (F, K, B)."""
     i_block = tl.program_id(1)
@@ -189,9 +202,31 @@ def fused_forward(
 
 @triton.jit
 def fused_backward(
-    p_z, p_g, p_dz, p_hat, p_hidden, p_dhidden, p_dout, p_cos, p_sin, p_w1, p_b1, p_w2, p_b2, threshold, F, R,
-    H: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, P: tl.constexpr,
-    MR: tl.constexpr, MH: tl.constexpr, DT: tl.constexpr, GT: tl.constexpr, PREC: tl.constexpr,
+    p_z,
+    p_g,
+    p_dz,
+    p_hat,
+    p_hidden,
+    p_dhidden,
+    p_dout,
+    p_cos,
+    p_sin,
+    p_w1,
+    p_b1,
+    p_w2,
+    p_b2,
+    threshold,
+    F,
+    R,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    P: tl.constexpr,
+    MR: tl.constexpr,
+    MH: tl.constexpr,
+    DT: tl.constexpr,
+    GT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """Adjoint of ``fused_forward``: z and the gradient g of its output give dz and the operands of dw1, dw2.
 
@@ -243,9 +278,20 @@ def fused_backward(
 
 @triton.jit
 def transform(
-    p_z, p_hat, p_cos, p_sin, R,
-    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, MH: tl.constexpr,
-    TILE_R: tl.constexpr, TILE_H: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
+    p_z,
+    p_hat,
+    p_cos,
+    p_sin,
+    R,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    PART: tl.constexpr,
+    MH: tl.constexpr,
+    TILE_R: tl.constexpr,
+    TILE_H: tl.constexpr,
+    DT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """Kept meridional modes of any number of latitudes; grid (B F, D/P, row tiles)."""
     i_meridian = tl.program_id(0).to(tl.int64)
@@ -264,9 +310,20 @@ def transform(
 
 @triton.jit
 def inverse(
-    p_hat, p_z, p_cos, p_sin, R,
-    H: tl.constexpr, D: tl.constexpr, P: tl.constexpr, PART: tl.constexpr, MH: tl.constexpr,
-    TILE_H: tl.constexpr, TILE_R: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
+    p_hat,
+    p_z,
+    p_cos,
+    p_sin,
+    R,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    PART: tl.constexpr,
+    MH: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_R: tl.constexpr,
+    DT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """Any number of latitudes from their kept modes; grid (B F, D/P, folded latitude tiles)."""
     i_meridian = tl.program_id(0).to(tl.int64)
@@ -289,9 +346,19 @@ def inverse(
 
 @triton.jit
 def layer(
-    p_in, p_w, p_b, p_other, p_out, threshold, rows,
-    D: tl.constexpr, BLOCK: tl.constexpr, P: tl.constexpr, TILE_R: tl.constexpr,
-    EPILOGUE: tl.constexpr, PREC: tl.constexpr,
+    p_in,
+    p_w,
+    p_b,
+    p_other,
+    p_out,
+    threshold,
+    rows,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    P: tl.constexpr,
+    TILE_R: tl.constexpr,
+    EPILOGUE: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """One layer of the block MLP, or its adjoint, on rows of modes; grid (row tiles, K, chunks).
 
@@ -325,8 +392,18 @@ def layer(
 
 @triton.jit
 def weight_gradient(
-    p_in, p_dout, p_dw, p_db, rows, rows_per_split,
-    D: tl.constexpr, BLOCK: tl.constexpr, P: tl.constexpr, MR: tl.constexpr, GT: tl.constexpr, PREC: tl.constexpr,
+    p_in,
+    p_dout,
+    p_dw,
+    p_db,
+    rows,
+    rows_per_split,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+    P: tl.constexpr,
+    MR: tl.constexpr,
+    GT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """One chunk pair of in' dout, and the column sums of dout, over one share of the rows; grid (K, pairs, splits).
 

@@ -32,8 +32,19 @@ class Call(NamedTuple):
 
 @torch.library.custom_op("fourcast::spectral_mixing", mutates_args=())
 def spectral_mixing_op(
-    x: Tensor, norm_weight: Tensor, norm_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
-    zonal: int, first_row: int, row_count: int, threshold: float, eps: float, precision: str,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    threshold: float,
+    eps: float,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kept = Call(zonal, first_row, row_count, threshold).kept(x)
     p = Parameters(norm_weight, norm_bias, w1, b1, w2, b2)
@@ -47,8 +58,19 @@ def spectral_mixing_op(
 
 @spectral_mixing_op.register_fake
 def _(
-    x: Tensor, norm_weight: Tensor, norm_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
-    zonal: int, first_row: int, row_count: int, threshold: float, eps: float, precision: str,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    threshold: float,
+    eps: float,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kept, out = Call(zonal, first_row, row_count, threshold).kept(x), x.new_empty(x.shape)
     if choose(x, w1.shape[-1]) == "triton":
@@ -60,9 +82,21 @@ def _(
 
 @torch.library.custom_op("fourcast::spectral_mixing_backward", mutates_args=())
 def spectral_mixing_backward_op(
-    grad_out: Tensor, x: Tensor, z: Tensor, mean: Tensor, rstd: Tensor,
-    norm_weight: Tensor, norm_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
-    zonal: int, first_row: int, row_count: int, threshold: float,
+    grad_out: Tensor,
+    x: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    threshold: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     kept = Call(zonal, first_row, row_count, threshold).kept(x)
     p = Parameters(norm_weight, norm_bias, w1, b1, w2, b2)
@@ -77,9 +111,21 @@ def spectral_mixing_backward_op(
 
 @spectral_mixing_backward_op.register_fake
 def _(
-    grad_out: Tensor, x: Tensor, z: Tensor, mean: Tensor, rstd: Tensor,
-    norm_weight: Tensor, norm_bias: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
-    zonal: int, first_row: int, row_count: int, threshold: float,
+    grad_out: Tensor,
+    x: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    threshold: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     dp = Parameters(*(t.new_empty(t.shape) for t in (norm_weight, norm_bias, w1, b1, w2, b2)))
     return x.new_empty(x.shape), *dp

@@ -68,9 +68,7 @@ def tiles(kept: KeptModes, dim: int, block: int, operand: torch.dtype, limit: tu
         latitudes = max(latitudes, 64)
     warps = 8 if rows == 128 else 4
     half_precision = operand.itemsize == 2
-    fused = (
-        half_precision and latitudes <= 64 and rows <= limit[0] and rows * block <= limit[1] * 32 * warps
-    )
+    fused = half_precision and latitudes <= 64 and rows <= limit[0] and rows * block <= limit[1] * 32 * warps
     if not fused:
         rows, latitudes, warps = 64, 64, 4 if half_precision else 8
     return Tiles(
@@ -196,9 +194,7 @@ def rdft2(x: Tensor, kept: KeptModes, weighted: bool, precision: str, dtype: tor
     return meridional_forward(s, z, hat, DT)
 
 
-def irdft2(
-    hat: Tensor, kept: KeptModes, width: int, weighted: bool, precision: str, dtype: torch.dtype
-) -> Tensor:
+def irdft2(hat: Tensor, kept: KeptModes, width: int, weighted: bool, precision: str, dtype: torch.dtype) -> Tensor:
     """The field [B, H, W, D] of contiguous kept modes: the adjoint of ``rdft2``, and where ``weighted`` its inverse."""
     B, F, _, _, D = hat.shape
     s = setup(kept, width, D, D, OPERANDS[precision], hat.device, SPLIT)
@@ -233,8 +229,22 @@ def zonal_forward(
     F, t = z.shape[1], s.tiles
     grid = (B * H, D // t.channels, triton.cdiv(F, t.zonal))
     zonal.zonal_forward[grid](
-        x, *(norm or (None,) * 4), *table, z, H, F, W=W, D=D, P=t.chunk, MW=table[0].shape[1],
-        TILE_F=t.zonal, TILE_W=t.step, TILE_D=t.channels, NORM=norm is not None, DT=DT, PREC=s.product,
+        x,
+        *(norm or (None,) * 4),
+        *table,
+        z,
+        H,
+        F,
+        W=W,
+        D=D,
+        P=t.chunk,
+        MW=table[0].shape[1],
+        TILE_F=t.zonal,
+        TILE_W=t.step,
+        TILE_D=t.channels,
+        NORM=norm is not None,
+        DT=DT,
+        PREC=s.product,
         num_warps=4,
     )
 
@@ -247,8 +257,22 @@ def zonal_inverse(
     F, t = z.shape[1], s.tiles
     grid = (B * H, D // t.channels, triton.cdiv(dft.half(W), t.longitudes))
     zonal.zonal_inverse[grid](
-        z, *(residual or (None,) * 5), *table, out, H, F, W=W, D=D, P=t.chunk, MW=table[0].shape[1],
-        TILE_W=t.longitudes, TILE_F=t.step, TILE_D=t.channels, RESIDUAL=residual is not None, DT=DT, PREC=s.product,
+        z,
+        *(residual or (None,) * 5),
+        *table,
+        out,
+        H,
+        F,
+        W=W,
+        D=D,
+        P=t.chunk,
+        MW=table[0].shape[1],
+        TILE_W=t.longitudes,
+        TILE_F=t.step,
+        TILE_D=t.channels,
+        RESIDUAL=residual is not None,
+        DT=DT,
+        PREC=s.product,
         num_warps=4,
     )
 
@@ -270,8 +294,24 @@ def mix_modes(s: Setup, z: Tensor, p: Parameters, threshold: float) -> Tensor:
     out = torch.empty_like(z)
     if t.fused:
         meridional.fused_forward[(F, D // s.block, B)](
-            z, out, *s.meridional, w1, p.b1, w2, p.b2, threshold, F, H=H, D=D, BLOCK=s.block, P=t.chunk,
-            MR=t.rows, MH=t.latitudes, DT=s.DT, PREC=s.product, num_warps=t.warps,
+            z,
+            out,
+            *s.meridional,
+            w1,
+            p.b1,
+            w2,
+            p.b2,
+            threshold,
+            F,
+            H=H,
+            D=D,
+            BLOCK=s.block,
+            P=t.chunk,
+            MR=t.rows,
+            MH=t.latitudes,
+            DT=s.DT,
+            PREC=s.product,
+            num_warps=t.warps,
         )
         return out
     hidden = layer(s, meridional_forward(s, z, empty_rows(s, z), s.DT), w1, p.b1, "relu")
@@ -291,8 +331,30 @@ def mix_modes_backward(
         hat, hidden = (z.new_empty(B, F, s.rows, columns) for _ in range(2))
         dhidden, dout = (g.new_empty(B, F, s.rows, columns) for _ in range(2))
         meridional.fused_backward[(F, D // s.block, B)](
-            z, g, dz, hat, hidden, dhidden, dout, *s.meridional, w1, p.b1, w2, p.b2, threshold, F, s.rows,
-            H=H, D=D, BLOCK=s.block, P=t.chunk, MR=t.rows, MH=t.latitudes, DT=s.DT, GT=s.GT, PREC=s.product,
+            z,
+            g,
+            dz,
+            hat,
+            hidden,
+            dhidden,
+            dout,
+            *s.meridional,
+            w1,
+            p.b1,
+            w2,
+            p.b2,
+            threshold,
+            F,
+            s.rows,
+            H=H,
+            D=D,
+            BLOCK=s.block,
+            P=t.chunk,
+            MR=t.rows,
+            MH=t.latitudes,
+            DT=s.DT,
+            GT=s.GT,
+            PREC=s.product,
             num_warps=t.warps,
         )
         return dz, (hat, dhidden), (hidden, dout)
@@ -317,8 +379,20 @@ def layer(
     out = torch.empty_like(rows, dtype=s.gradient if epilogue == "kept" else rows.dtype)
     count, D, t = rows.shape[:3].numel(), rows.shape[3] // 2, s.tiles
     meridional.layer[(triton.cdiv(count, t.rows), D // s.block, s.block // t.chunk)](
-        rows, w, b, other, out, threshold, count, D=D, BLOCK=s.block, P=t.chunk, TILE_R=t.rows,
-        EPILOGUE=epilogue, PREC=s.product, num_warps=t.warps,
+        rows,
+        w,
+        b,
+        other,
+        out,
+        threshold,
+        count,
+        D=D,
+        BLOCK=s.block,
+        P=t.chunk,
+        TILE_R=t.rows,
+        EPILOGUE=epilogue,
+        PREC=s.product,
+        num_warps=t.warps,
     )
     return out
 
@@ -340,8 +414,20 @@ def meridional_forward(s: Setup, z: Tensor, hat: Tensor, DT: tl.dtype) -> Tensor
     t = s.tiles
     grid = (B * F, columns // (2 * t.chunk), triton.cdiv(s.rows, t.rows))
     meridional.transform[grid](
-        z, hat, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, PART=part(s, hat),
-        MH=s.meridional[0].shape[1], TILE_R=t.rows, TILE_H=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
+        z,
+        hat,
+        *s.meridional,
+        s.rows,
+        H=H,
+        D=columns // 2,
+        P=t.chunk,
+        PART=part(s, hat),
+        MH=s.meridional[0].shape[1],
+        TILE_R=t.rows,
+        TILE_H=t.step,
+        DT=DT,
+        PREC=s.product,
+        num_warps=t.warps,
     )
     return hat
 
@@ -352,8 +438,20 @@ def meridional_inverse(s: Setup, hat: Tensor, z: Tensor, DT: tl.dtype) -> None:
     t = s.tiles
     grid = (B * F, columns // (2 * t.chunk), triton.cdiv(dft.half(H), t.latitudes))
     meridional.inverse[grid](
-        hat, z, *s.meridional, s.rows, H=H, D=columns // 2, P=t.chunk, PART=part(s, hat),
-        MH=s.meridional[0].shape[1], TILE_H=t.latitudes, TILE_R=t.step, DT=DT, PREC=s.product, num_warps=t.warps,
+        hat,
+        z,
+        *s.meridional,
+        s.rows,
+        H=H,
+        D=columns // 2,
+        P=t.chunk,
+        PART=part(s, hat),
+        MH=s.meridional[0].shape[1],
+        TILE_H=t.latitudes,
+        TILE_R=t.step,
+        DT=DT,
+        PREC=s.product,
+        num_warps=t.warps,
     )
 
 
@@ -366,7 +464,19 @@ def weight_gradient(s: Setup, layer_in: Tensor, dout: Tensor) -> tuple[Tensor, T
     dw = layer_in.new_empty(splits, K, 2 * block, 2 * block, dtype=torch.float32)
     db = layer_in.new_empty(splits, K, 2 * block, dtype=torch.float32)
     meridional.weight_gradient[(K, (block // P) ** 2, splits)](
-        layer_in, dout, dw, db, count, share, D=D, BLOCK=block, P=P, MR=step, GT=s.GT, PREC=s.product, num_warps=4,
+        layer_in,
+        dout,
+        dw,
+        db,
+        count,
+        share,
+        D=D,
+        BLOCK=block,
+        P=P,
+        MR=step,
+        GT=s.GT,
+        PREC=s.product,
+        num_warps=4,
     )
     parts = dw.sum(0).view(K, block // P, 2, P, block // P, 2, P)
     (rr, ri), (ir, ii) = (parts[:, :, i].unbind(4) for i in range(2))
@@ -387,7 +497,20 @@ def norm_backward(
     dx = torch.empty_like(x)
     dweight, dbias = (x.new_empty(programs, D, dtype=torch.float32) for _ in range(2))
     zonal.norm_backward[(programs,)](
-        grad_out, dspectral, x, mean, rstd, weight, dx, dweight, dbias, rows, share, D=D, MD=MD, TILE_ROWS=tile,
+        grad_out,
+        dspectral,
+        x,
+        mean,
+        rstd,
+        weight,
+        dx,
+        dweight,
+        dbias,
+        rows,
+        share,
+        D=D,
+        MD=MD,
+        TILE_ROWS=tile,
         num_warps=4,
     )
     return dx, dweight.sum(0), dbias.sum(0)

@@ -28,8 +28,15 @@ def on_triton(t: Tensor, dtype: torch.dtype) -> bool:
 
 @torch.library.custom_op("fourcast::rdft2", mutates_args=())
 def rdft2_op(
-    x: Tensor, zonal: int, first_row: int, row_count: int, height: int, width: int,
-    weighted: bool, precision: str, dtype: torch.dtype,
+    x: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    height: int,
+    width: int,
+    weighted: bool,
+    precision: str,
+    dtype: torch.dtype,
 ) -> Tensor:
     kept = KeptModes(zonal, first_row, row_count, height)
     with torch.autocast(x.device.type, enabled=False), torch.cuda.device_of(x):
@@ -42,16 +49,30 @@ def rdft2_op(
 
 @rdft2_op.register_fake
 def _(
-    x: Tensor, zonal: int, first_row: int, row_count: int, height: int, width: int,
-    weighted: bool, precision: str, dtype: torch.dtype,
+    x: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    height: int,
+    width: int,
+    weighted: bool,
+    precision: str,
+    dtype: torch.dtype,
 ) -> Tensor:
     return x.new_empty(x.shape[0], zonal, row_count, 2, x.shape[3], dtype=dtype)
 
 
 @torch.library.custom_op("fourcast::irdft2", mutates_args=())
 def irdft2_op(
-    z: Tensor, zonal: int, first_row: int, row_count: int, height: int, width: int,
-    weighted: bool, precision: str, dtype: torch.dtype,
+    z: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    height: int,
+    width: int,
+    weighted: bool,
+    precision: str,
+    dtype: torch.dtype,
 ) -> Tensor:
     kept = KeptModes(zonal, first_row, row_count, height)
     with torch.autocast(z.device.type, enabled=False), torch.cuda.device_of(z):
@@ -64,8 +85,15 @@ def irdft2_op(
 
 @irdft2_op.register_fake
 def _(
-    z: Tensor, zonal: int, first_row: int, row_count: int, height: int, width: int,
-    weighted: bool, precision: str, dtype: torch.dtype,
+    z: Tensor,
+    zonal: int,
+    first_row: int,
+    row_count: int,
+    height: int,
+    width: int,
+    weighted: bool,
+    precision: str,
+    dtype: torch.dtype,
 ) -> Tensor:
     return z.new_empty(z.shape[0], height, width, z.shape[4], dtype=dtype)
 

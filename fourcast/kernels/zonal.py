@@ -50,10 +50,26 @@ def _columns(o_d, P: tl.constexpr):
 
 @triton.jit
 def zonal_forward(
-    p_x, p_mean, p_rstd, p_gamma, p_beta, p_cos, p_sin, p_z, H, F,
-    W: tl.constexpr, D: tl.constexpr, P: tl.constexpr, MW: tl.constexpr,
-    TILE_F: tl.constexpr, TILE_W: tl.constexpr, TILE_D: tl.constexpr,
-    NORM: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
+    p_x,
+    p_mean,
+    p_rstd,
+    p_gamma,
+    p_beta,
+    p_cos,
+    p_sin,
+    p_z,
+    H,
+    F,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    MW: tl.constexpr,
+    TILE_F: tl.constexpr,
+    TILE_W: tl.constexpr,
+    TILE_D: tl.constexpr,
+    NORM: tl.constexpr,
+    DT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """Kept zonal modes of one latitude of x, or of its layer norm; grid (B H, channel tiles, mode tiles)."""
     i_row = tl.program_id(0).to(tl.int64)
@@ -81,10 +97,27 @@ def zonal_forward(
 
 @triton.jit
 def zonal_inverse(
-    p_z, p_x, p_mean, p_rstd, p_gamma, p_beta, p_cos, p_sin, p_out, H, F,
-    W: tl.constexpr, D: tl.constexpr, P: tl.constexpr, MW: tl.constexpr,
-    TILE_W: tl.constexpr, TILE_F: tl.constexpr, TILE_D: tl.constexpr,
-    RESIDUAL: tl.constexpr, DT: tl.constexpr, PREC: tl.constexpr,
+    p_z,
+    p_x,
+    p_mean,
+    p_rstd,
+    p_gamma,
+    p_beta,
+    p_cos,
+    p_sin,
+    p_out,
+    H,
+    F,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    MW: tl.constexpr,
+    TILE_W: tl.constexpr,
+    TILE_F: tl.constexpr,
+    TILE_D: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    DT: tl.constexpr,
+    PREC: tl.constexpr,
 ):
     """One latitude from its zonal modes, plus x and its layer norm; grid (B H, channel tiles, longitude tiles)."""
     i_row = tl.program_id(0).to(tl.int64)
@@ -115,8 +148,20 @@ def zonal_inverse(
 
 @triton.jit
 def norm_backward(
-    p_g, p_dspectral, p_x, p_mean, p_rstd, p_gamma, p_dx, p_dgamma, p_dbeta, rows, rows_per_program,
-    D: tl.constexpr, MD: tl.constexpr, TILE_ROWS: tl.constexpr,
+    p_g,
+    p_dspectral,
+    p_x,
+    p_mean,
+    p_rstd,
+    p_gamma,
+    p_dx,
+    p_dgamma,
+    p_dbeta,
+    rows,
+    rows_per_program,
+    D: tl.constexpr,
+    MD: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
 ):
     """dx = g + adjoint of the layer norm on dy = g + dspectral; partial sums of its weight's and bias's gradient.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fourcast.config import ReportConfig
 from fourcast.report.packing import COARSE, FINE
-from fourcast.verify.table import HEADLINE_CHANNELS
+from fourcast.verify.results.table import HEADLINE_CHANNELS
 
 FINEST_DEGREES = 1.0
 """Grids are coarsened to about this before anything else is left out."""

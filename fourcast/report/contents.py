@@ -15,8 +15,8 @@ from fourcast.report.map import MapSection, chosen_events, make_map
 from fourcast.report.places import SCORES, Places
 from fourcast.report.scores import Scores, read_scores
 from fourcast.report.training import read_card, read_training
-from fourcast.verify.forecasts import is_own_run, open_forecast
-from fourcast.verify.targets import open_targets
+from fourcast.verify.inputs.forecasts import is_own_run, open_forecast
+from fourcast.verify.inputs.targets import open_targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from fourcast.errors import InputError
 from fourcast.grid import closes_circle
 from fourcast.periods import parse_time
-from fourcast.verify.forecasts import Forecast
-from fourcast.verify.targets import Targets
+from fourcast.verify.inputs.forecasts import Forecast
+from fourcast.verify.inputs.targets import Targets
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

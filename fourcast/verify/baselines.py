@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.verify.case import FoundBaselines, Inputs, score_baselines
+from fourcast.verify.inputs.recent import Recent
 from fourcast.verify.plan import Plan
-from fourcast.verify.recent import Recent
 
 Float32 = NDArray[np.float32]
 Times = NDArray[np.datetime64]

@@ -124,9 +124,7 @@ def _has_not_accumulated(inputs: Inputs) -> bool:
     return any(bool(np.isnan(members_MHW).all()) for members_MHW in inputs.members)
 
 
-def _without_gaps(
-    plan: Plan, inputs: Inputs, singles: Mapping[str, Float], ensembles: Mapping[str, Float]
-) -> Inputs:
+def _without_gaps(plan: Plan, inputs: Inputs, singles: Mapping[str, Float], ensembles: Mapping[str, Float]) -> Inputs:
     """The inputs as they are or, where gaps are skipped and there are any, with NaN in the analysis there."""
     if plan.config.missing != "skip":
         return inputs

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.data.climatology import hour_of_day
-from fourcast.verify.targets import Targets
+from fourcast.verify.inputs.targets import Targets
 
 Float32 = NDArray[np.float32]
 Times = NDArray[np.datetime64]

@@ -5,8 +5,8 @@ from pathlib import PurePath
 
 from fourcast.errors import InputError
 from fourcast.periods import within
-from fourcast.verify.align import common_cases
-from fourcast.verify.forecasts import Forecast
+from fourcast.verify.inputs.align import common_cases
+from fourcast.verify.inputs.forecasts import Forecast
 from fourcast.verify_config import VerifyConfig
 
 SHOWN = 8
@@ -29,9 +29,7 @@ def labels(paths: Sequence[str], names: Sequence[str] | None) -> tuple[str, ...]
     raise InputError(f"{', '.join(paths)} do not differ in a way that names them; name them with names=[…]")
 
 
-def select_common(
-    forecasts: Sequence[Forecast], config: VerifyConfig
-) -> tuple[tuple[Forecast, ...], tuple[str, ...]]:
+def select_common(forecasts: Sequence[Forecast], config: VerifyConfig) -> tuple[tuple[Forecast, ...], tuple[str, ...]]:
     """The forecasts at the initial and lead times to score, the same in all, and a line for each thing left out.
 
     InputError where a forecast lacks a lead time asked for, or nothing is left.

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fourcast import __version__
-from fourcast.verify.climatology import NONE
-from fourcast.verify.forecasts import Forecast
+from fourcast.verify.inputs.climatology import NONE
+from fourcast.verify.inputs.forecasts import Forecast
 from fourcast.verify_config import VerifyConfig
 
 ELSEWHERE = ("output", "workers", "part")

@@ -18,12 +18,12 @@ from fourcast.errors import InputError
 from fourcast.files import whole_directory
 from fourcast.periods import parse_share
 from fourcast.progress import progress
-from fourcast.verify.merge import Parts
 from fourcast.verify.parts import part_paths, preparations, work
 from fourcast.verify.plan import Plan
-from fourcast.verify.plots import require_matplotlib
 from fourcast.verify.prepare import make_plan
-from fourcast.verify.results import SCORES, write_results
+from fourcast.verify.results.merge import Parts
+from fourcast.verify.results.plots import require_matplotlib
+from fourcast.verify.results.write import SCORES, write_results
 from fourcast.verify_config import VerifyConfig
 
 RESULTS = ("scores.nc", "statistics.nc", "maps.nc", "scores.csv", "scores.md")

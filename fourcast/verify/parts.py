@@ -12,8 +12,8 @@ from fourcast.data.processes import in_processes
 from fourcast.data.reader import processors
 from fourcast.data.tasks import Outcome, Task, attend
 from fourcast.verify.baselines import Baselines
-from fourcast.verify.climatology import NONE
-from fourcast.verify.foreign_climatology import open_dataset
+from fourcast.verify.inputs.climatology import NONE
+from fourcast.verify.inputs.foreign_climatology import open_dataset
 from fourcast.verify.plan import Plan
 from fourcast.verify.prepare import make_plan
 from fourcast.verify.scoring import write_part

@@ -11,13 +11,13 @@ from fourcast.forecast.events import Event
 from fourcast.grid import Grid
 from fourcast.variables import parse_channels
 from fourcast.verify.area_means import AreaMeans
-from fourcast.verify.climate import Climate
 from fourcast.verify.climate_ensemble import ClimateEnsemble
 from fourcast.verify.conventions import Convention
-from fourcast.verify.forecasts import Forecast
+from fourcast.verify.inputs.climate import Climate
+from fourcast.verify.inputs.forecasts import Forecast
+from fourcast.verify.inputs.targets import Targets
+from fourcast.verify.results.table import HEADLINE_CHANNELS, MOST_CHANNELS
 from fourcast.verify.scores import Missing
-from fourcast.verify.table import HEADLINE_CHANNELS, MOST_CHANNELS
-from fourcast.verify.targets import Targets
 from fourcast.verify_config import VerifyConfig
 
 Times = NDArray[np.datetime64]

@@ -11,18 +11,18 @@ from fourcast.errors import InputError
 from fourcast.forecast.events import Event, parse_events
 from fourcast.grid import Grid, closes_circle
 from fourcast.variables import parse_channels
-from fourcast.verify.align import align, shared_channels, verifiable
 from fourcast.verify.area_means import AreaMeans
-from fourcast.verify.climate import Climate
 from fourcast.verify.climate_ensemble import ClimateEnsemble
-from fourcast.verify.climatology import open_climate
 from fourcast.verify.common import labels, select_common
 from fourcast.verify.conventions import CONVENTIONS, row_weights
 from fourcast.verify.digest import digest_of
-from fourcast.verify.forecasts import Forecast, open_forecast
+from fourcast.verify.inputs.align import align, shared_channels, verifiable
+from fourcast.verify.inputs.climate import Climate
+from fourcast.verify.inputs.climatology import open_climate
+from fourcast.verify.inputs.forecasts import Forecast, open_forecast
+from fourcast.verify.inputs.targets import Targets, open_targets
 from fourcast.verify.plan import CLIMATE_ENSEMBLE, Plan
 from fourcast.verify.regions import make_regions
-from fourcast.verify.targets import Targets, open_targets
 from fourcast.verify_config import VerifyConfig
 
 Times = NDArray[np.datetime64]

@@ -21,8 +21,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fourcast.verify.area_means import AreaMeans
+from fourcast.verify.inputs.targets import Targets
 from fourcast.verify.seeps_climate import DRY_BELOW, SeepsClimate, kept_climate
-from fourcast.verify.targets import Targets
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 Float64 = NDArray[np.float64]

@@ -13,7 +13,7 @@ from fourcast.errors import InputError
 from fourcast.files import whole_file
 from fourcast.grid import Grid
 from fourcast.progress import progress
-from fourcast.verify.targets import Targets
+from fourcast.verify.inputs.targets import Targets
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

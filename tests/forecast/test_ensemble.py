@@ -234,9 +234,7 @@ def test_another_request_is_told_by_its_key(config: ForecastConfig) -> None:
         forecast(replace(config, ensemble=EnsembleConfig(size=4, correlated=CorrelatedConfig(0.1, 5000.0))))
 
 
-def test_a_member_of_a_simulated_planet_makes_the_ensemble_synthetic(
-    config: ForecastConfig, tmp_path: Path
-) -> None:
+def test_a_member_of_a_simulated_planet_makes_the_ensemble_synthetic(config: ForecastConfig, tmp_path: Path) -> None:
     real = write_store(tmp_path / "real.zarr", TIMES, waves(), attributes={"synthetic": False})
     for name, synthetic in (("real", False), ("simulated", True)):
         card = replace(CARD, synthetic=synthetic)

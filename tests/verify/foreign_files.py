@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from fourcast.grid import Grid
-from fourcast.verify.case_fields import CaseFields
+from fourcast.verify.inputs.case_fields import CaseFields
 
 GRID = Grid(np.array([60.0, 20.0, -20.0, -60.0]), np.linspace(0.0, 288.0, 5))
 """Four rows and five columns: no two sizes in here are the same."""

@@ -13,13 +13,13 @@ from fourcast.forecast.events import parse_events
 from fourcast.grid import Grid, area_weights
 from fourcast.verify.area_means import AreaMeans
 from fourcast.verify.conventions import CONVENTIONS
-from fourcast.verify.forecasts import Forecast
-from fourcast.verify.metrics import kind
+from fourcast.verify.inputs.forecasts import Forecast
+from fourcast.verify.inputs.targets import Targets
 from fourcast.verify.part import LAYOUT
 from fourcast.verify.plan import Plan
 from fourcast.verify.regions import make_regions
+from fourcast.verify.results.metrics import kind
 from fourcast.verify.tally import coordinates, held_names
-from fourcast.verify.targets import Targets
 from fourcast.verify_config import UncertaintyConfig, VerifyConfig
 
 GRID = Grid(90.0 - 15.0 * np.arange(12), 15.0 * np.arange(24))

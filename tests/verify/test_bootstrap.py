@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fourcast.verify.bootstrap import (
+from fourcast.verify.results.bootstrap import (
     FEWEST,
     block_length,
     differences,
@@ -16,7 +16,7 @@ from fourcast.verify.bootstrap import (
     resamples,
     with_middle,
 )
-from fourcast.verify.metrics import METRICS, average, series
+from fourcast.verify.results.metrics import METRICS, average, series
 from fourcast.verify_config import UncertaintyConfig
 
 MAE = METRICS["mae"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fourcast.verify.climate_ensemble import ClimateEnsemble
-from fourcast.verify.targets import open_targets
+from fourcast.verify.inputs.targets import open_targets
 from tests.tiny import CHANNELS, waves, write_store
 
 

@@ -205,9 +205,7 @@ def test_lead_and_initial_times_can_be_chosen(planet: Path) -> None:
     assert scores["init_times"].values.tolist() == [2, 1]
 
 
-def test_the_files_and_the_terminal_show_the_same_numbers(
-    planet: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_files_and_the_terminal_show_the_same_numbers(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = verify(config(planet, "same", channels=["z500", "t2m"]))
     printed = capsys.readouterr().out.strip()
     text = (output / "scores.md").read_text()

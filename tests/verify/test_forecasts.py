@@ -26,9 +26,9 @@ from foreign_files import (
 from fourcast.errors import InputError
 from fourcast.forecast.netcdf import FileWriter, Header, columns_of, member_path
 from fourcast.forecast.weatherbench import write_zarr
-from fourcast.verify.case_fields import CaseFields
-from fourcast.verify.forecasts import Forecast, open_forecast
-from fourcast.verify.recent import Recent
+from fourcast.verify.inputs.case_fields import CaseFields
+from fourcast.verify.inputs.forecasts import Forecast, open_forecast
+from fourcast.verify.inputs.recent import Recent
 
 CHANNELS = ("u10m", "v10m", "t2m", "t500", "t850")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

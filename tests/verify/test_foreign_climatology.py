@@ -14,11 +14,11 @@ from tiny import write_store
 from fourcast.data.climatology import Climatology
 from fourcast.errors import InputError
 from fourcast.grid import Grid
-from fourcast.verify.climate import Climate
-from fourcast.verify.climatology import open_climate
-from fourcast.verify.foreign_climatology import open_dataset, open_foreign
-from fourcast.verify.recent import Recent
-from fourcast.verify.targets import Targets, open_targets
+from fourcast.verify.inputs.climate import Climate
+from fourcast.verify.inputs.climatology import open_climate
+from fourcast.verify.inputs.foreign_climatology import open_dataset, open_foreign
+from fourcast.verify.inputs.recent import Recent
+from fourcast.verify.inputs.targets import Targets, open_targets
 from fourcast.verify_config import VerifyConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fourcast.verify.metrics import METRICS, average, is_ensemble, kind, references, score, series, sibling
+from fourcast.verify.results.metrics import METRICS, average, is_ensemble, kind, references, score, series, sibling
 
 ONE = ("control", "ensemble_mean", "ensemble", "persistence", "climatology_ensemble")
 NAN = np.nan

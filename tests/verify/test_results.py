@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 from made_parts import GRID, made_parts, made_plan, made_values, with_statistics
 
-from fourcast.verify.metrics import score
-from fourcast.verify.results import write_results
+from fourcast.verify.results.metrics import score
+from fourcast.verify.results.write import write_results
 from fourcast.verify_config import UncertaintyConfig
 
 EVENTS = ["t2m > 300", "z500 <= 5e4"]
@@ -63,9 +63,9 @@ def test_scores_are_those_of_the_statistics(tmp_path: Path) -> None:
 def test_the_published_convention_takes_the_root_first(tmp_path: Path) -> None:
     plan = made_plan(inits=2, leads=(6, 12), channels=("t850",), plots=False, convention="fourcastnet")
     values = made_values(plan)
-    values["squared_error"].loc[{"system": "control", "lead_time": np.timedelta64(6, "h")}] = np.array(
-        [1.0, 25.0]
-    )[:, None, None]
+    values["squared_error"].loc[{"system": "control", "lead_time": np.timedelta64(6, "h")}] = np.array([1.0, 25.0])[
+        :, None, None
+    ]
     write_results(made_parts(tmp_path, plan, values=values), plan, tmp_path)
     with xr.open_dataset(tmp_path / "scores.nc") as scores:
         np.testing.assert_allclose(scores["rmse"].sel(system="control").isel(lead_time=0), 3)

@@ -10,9 +10,9 @@ import xarray as xr
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.verify.area_means import whole
+from fourcast.verify.inputs.targets import open_targets
 from fourcast.verify.seeps import Seeps, make_seeps, seeps
 from fourcast.verify.seeps_climate import SeepsClimate, seeps_climate, stored_seeps_climate
-from fourcast.verify.targets import open_targets
 from tests.tiny import write_store
 
 GRID = Grid(np.array([60.0, 30.0, 0.0]), np.array([0.0, 90.0, 180.0, 270.0]))

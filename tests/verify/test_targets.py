@@ -12,9 +12,9 @@ from tiny import write_store
 from fourcast.data.humidity import relative_humidity
 from fourcast.errors import InputError
 from fourcast.grid import Grid
-from fourcast.verify.align import align, common_cases, common_grid, shared_channels, verifiable
-from fourcast.verify.forecasts import Forecast, open_forecast
-from fourcast.verify.targets import open_targets
+from fourcast.verify.inputs.align import align, common_cases, common_grid, shared_channels, verifiable
+from fourcast.verify.inputs.forecasts import Forecast, open_forecast
+from fourcast.verify.inputs.targets import open_targets
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 TIMES = np.datetime64("2020-02-28T00", "h") + 6 * np.arange(12)

@@ -14,11 +14,11 @@ from fourcast.files import partial_path
 from fourcast.grid import Grid
 from fourcast.verify import evaluate, parts
 from fourcast.verify.evaluate import verify
-from fourcast.verify.merge import Parts, added, held, joined
+from fourcast.verify.inputs.recent import Recent
 from fourcast.verify.part import LAYOUT
 from fourcast.verify.parts import cut, part_paths, work_here
 from fourcast.verify.prepare import make_plan
-from fourcast.verify.recent import Recent
+from fourcast.verify.results.merge import Parts, added, held, joined
 
 INITS = TIMES[[0, 1, 3, 4, 7, 9, 12]]
 
@@ -86,9 +86,7 @@ def test_two_processes_find_the_same_bits(planet: Path, alone: Path) -> None:
     assert not (planet / "processes.parts").exists()
 
 
-def test_shares_find_the_same_bits_in_any_order(
-    planet: Path, alone: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shares_find_the_same_bits_in_any_order(planet: Path, alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verify(config(planet, "shares", **EVERYTHING, part="2/3"))
     assert not (planet / "shares").exists()
     assert "this share is done; 3 parts are left to the others" in capsys.readouterr().out

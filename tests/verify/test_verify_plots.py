@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from made_parts import made_parts, made_plan, made_values, with_statistics
 
-from fourcast.verify.results import write_results
-from fourcast.verify.scorecard import Card, better_by, card_leads, cards, percent, sorted_channels
+from fourcast.verify.results.scorecard import Card, better_by, card_leads, cards, percent, sorted_channels
+from fourcast.verify.results.write import write_results
 
 pytest.importorskip("matplotlib")
 

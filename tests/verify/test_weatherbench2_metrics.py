@@ -19,9 +19,9 @@ from fourcast.forecast.events import Event
 from fourcast.grid import Grid
 from fourcast.verify.area_means import AreaMeans
 from fourcast.verify.conventions import CONVENTIONS, row_weights
-from fourcast.verify.metrics import score as metrics_of
 from fourcast.verify.probabilities import brier
 from fourcast.verify.regions import make_regions
+from fourcast.verify.results.metrics import score as metrics_of
 from fourcast.verify.scores import Fields, Scored, ensemble_mean, score
 from fourcast.verify.seeps import Seeps
 from fourcast.verify.seeps_climate import SeepsClimate

@@ -118,9 +118,7 @@ def _states(
 
 def _advance(model: "Model", forcing: "ForcingData", states: int) -> xr.Dataset:
     """The next states, every six hours."""
-    run = model.resume(
-        forcing=forcing, save_interval=f"{STEP_HOURS} hours", total_time=f"{states * STEP_HOURS} hours"
-    )
+    run = model.resume(forcing=forcing, save_interval=f"{STEP_HOURS} hours", total_time=f"{states * STEP_HOURS} hours")
     return run.to_xarray()
 
 

@@ -12,10 +12,10 @@ from fourcast.data.climatology import harmonic_basis
 from fourcast.data.store import Store, array_in
 from fourcast.errors import InputError
 from fourcast.grid import Grid
-from fourcast.verify.climate import Climate
-from fourcast.verify.foreign_climatology import open_foreign
-from fourcast.verify.recent import Recent
-from fourcast.verify.targets import Targets
+from fourcast.verify.inputs.climate import Climate
+from fourcast.verify.inputs.foreign_climatology import open_foreign
+from fourcast.verify.inputs.recent import Recent
+from fourcast.verify.inputs.targets import Targets
 from fourcast.verify_config import VerifyConfig
 
 Float32 = NDArray[np.float32]

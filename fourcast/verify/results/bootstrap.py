@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.verify.metrics import Metric, average, finish
+from fourcast.verify.results.metrics import Metric, average, finish
 from fourcast.verify_config import UncertaintyConfig
 
 Float64 = NDArray[np.float64]
@@ -77,9 +77,7 @@ def enough(values: Float64) -> NDArray[np.bool_]:
     return np.isfinite(values).sum(axis=0) >= FEWEST
 
 
-def differences(
-    metric: Metric, values: Float64, i_reference: int, weights_BI: Float64, root_first: bool
-) -> Float64:
+def differences(metric: Metric, values: Float64, i_reference: int, weights_BI: Float64, root_first: bool) -> Float64:
     """A metric of every system minus that of a reference, over the initial times that both have.
 
     values: [I, S, …] as ``series`` gives them. → [B, S, …], exactly 0 for the reference itself.

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from fourcast.drawing import FROM_ZERO, SIGNED, Panel, draw_maps, labelled, round_levels, save
 from fourcast.grid import Grid
 from fourcast.variables import parse_channel, parse_channels
-from fourcast.verify.described import described
-from fourcast.verify.forecasts import Forecast
-from fourcast.verify.merge import added
-from fourcast.verify.metrics import kind
+from fourcast.verify.inputs.forecasts import Forecast
 from fourcast.verify.plan import Plan, control_position
-from fourcast.verify.plots import LABELS, titled
-from fourcast.verify.results_file import Coordinate, ResultsFile
-from fourcast.verify.table import headline_channels, lead_hours, units_of
+from fourcast.verify.results.described import described
+from fourcast.verify.results.merge import added
+from fourcast.verify.results.metrics import kind
+from fourcast.verify.results.plots import LABELS, titled
+from fourcast.verify.results.results_file import Coordinate, ResultsFile
+from fourcast.verify.results.table import headline_channels, lead_hours, units_of
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 LEAD = 72

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fourcast.verify.metrics import EVENT_METRICS, METRICS, kind
+from fourcast.verify.results.metrics import EVENT_METRICS, METRICS, kind
 
 HEADLINE_CHANNELS = ("z500", "t850", "u10m", "t2m", "msl", "u200", "u250", "tcwv", "q700", "tp06", "u850", "t500")
 HEADLINE_LEADS = (6, 12, 24, 48, 72, 120, 168, 240)
@@ -264,8 +264,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns also line up in a terminal; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     padded = [
-        [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        for row in rows
+        [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows
     ]
     lines = [f"| {' | '.join(row)} |" for row in padded]
     rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"

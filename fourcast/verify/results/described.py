@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from fourcast import __version__
 from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.variables import parse_channels
-from fourcast.verify.bootstrap import FEWEST, block_length
-from fourcast.verify.metrics import references
 from fourcast.verify.plan import Plan
-from fourcast.verify.results_file import Coordinate
+from fourcast.verify.results.bootstrap import FEWEST, block_length
+from fourcast.verify.results.metrics import references
+from fourcast.verify.results.results_file import Coordinate
 from fourcast.verify.spectra import BANDS, band_wavelengths
 
 BINS = 11

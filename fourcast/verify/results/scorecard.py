@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from fourcast.drawing import TITLE, save
 from fourcast.variables import VARIABLES
-from fourcast.verify.metrics import kind
-from fourcast.verify.plots import LABELS, place, titled
-from fourcast.verify.table import lead_hours
+from fourcast.verify.results.metrics import kind
+from fourcast.verify.results.plots import LABELS, place, titled
+from fourcast.verify.results.table import lead_hours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fourcast.errors import InputError
 from fourcast.grid import Grid, south_pole_rows
 from fourcast.variables import parse_channel, parse_channels
-from fourcast.verify.forecasts import Forecast
-from fourcast.verify.targets import Targets
+from fourcast.verify.inputs.forecasts import Forecast
+from fourcast.verify.inputs.targets import Targets
 
 Times = NDArray[np.datetime64]
 ERA5 = "as in ERA5"

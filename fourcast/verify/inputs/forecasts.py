@@ -17,10 +17,10 @@ from fourcast.errors import InputError
 from fourcast.forecast.contents import ENSEMBLE_FILE, MANIFEST
 from fourcast.forecast.reader import open_ensemble
 from fourcast.grid import Grid
-from fourcast.verify.case_axes import Case
-from fourcast.verify.case_reader import CasesReader, parts_of
-from fourcast.verify.follow import can_read, lacking_channels, parts_needed, read_with_derived
-from fourcast.verify.headers import Header, is_synthetic, open_headers, stated_channels
+from fourcast.verify.inputs.case_axes import Case
+from fourcast.verify.inputs.case_reader import CasesReader, parts_of
+from fourcast.verify.inputs.follow import can_read, lacking_channels, parts_needed, read_with_derived
+from fourcast.verify.inputs.headers import Header, is_synthetic, open_headers, stated_channels
 
 Float32 = NDArray[np.float32]
 Times = NDArray[np.datetime64]

@@ -53,9 +53,7 @@ class ResultsFile:
 
     def define(self, name: str, dims: tuple[str, ...], attributes: Mapping[str, Any], kind: str = "f8") -> None:
         """Add a variable of floating-point numbers (f4, f8) or of counts and flags (i4, i1)."""
-        auxiliary = [
-            key for key, c in self.coordinates.items() if key not in c.dims and set(c.dims) <= set(dims)
-        ]
+        auxiliary = [key for key, c in self.coordinates.items() if key not in c.dims and set(c.dims) <= set(dims)]
         array = self._dataset.createVariable(
             name, kind, dims, zlib=True, complevel=1, shuffle=True, chunksizes=self._chunks(dims),
             fill_value=np.dtype(kind).type(FILLS[kind]),

@@ -13,11 +13,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fourcast.verify.bootstrap import FEWEST, differences, enough, interval_about, resamples, with_middle
-from fourcast.verify.described import axes, described
-from fourcast.verify.maps import draw_error_maps, draw_forecast, write_maps
-from fourcast.verify.merge import added, held, joined
-from fourcast.verify.metrics import (
+from fourcast.verify.plan import Plan
+from fourcast.verify.results.bootstrap import FEWEST, differences, enough, interval_about, resamples, with_middle
+from fourcast.verify.results.described import axes, described
+from fourcast.verify.results.maps import draw_error_maps, draw_forecast, write_maps
+from fourcast.verify.results.merge import added, held, joined
+from fourcast.verify.results.metrics import (
     COMPARED,
     EVENT_METRICS,
     METRICS,
@@ -27,12 +28,11 @@ from fourcast.verify.metrics import (
     score,
     series,
 )
-from fourcast.verify.plan import Plan
-from fourcast.verify.plots import draw_scores
-from fourcast.verify.results_file import ResultsFile
-from fourcast.verify.scorecard import draw_scorecards
+from fourcast.verify.results.plots import draw_scores
+from fourcast.verify.results.results_file import ResultsFile
+from fourcast.verify.results.scorecard import draw_scorecards
+from fourcast.verify.results.table import report, summary, write_csv
 from fourcast.verify.scores import STATISTICS
-from fourcast.verify.table import report, summary, write_csv
 
 Float64 = NDArray[np.float64]
 SCORES, STATISTICS_FILE, MAPS, CSV, TEXT = "scores.nc", "statistics.nc", "maps.nc", "scores.csv", "scores.md"

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from fourcast.errors import InputError
 from fourcast.grid import Grid
-from fourcast.verify.align import common_grid
-from fourcast.verify.case_axes import CaseAxes
-from fourcast.verify.case_fields import CaseFields, fields_of
-from fourcast.verify.case_reader import CasesReader
-from fourcast.verify.climate import Climate
-from fourcast.verify.headers import Header, open_headers, with_usual_units
-from fourcast.verify.recent import Recent
+from fourcast.verify.inputs.align import common_grid
+from fourcast.verify.inputs.case_axes import CaseAxes
+from fourcast.verify.inputs.case_fields import CaseFields, fields_of
+from fourcast.verify.inputs.case_reader import CasesReader
+from fourcast.verify.inputs.climate import Climate
+from fourcast.verify.inputs.headers import Header, open_headers, with_usual_units
+from fourcast.verify.inputs.recent import Recent
 
 Float32 = NDArray[np.float32]
 HOUR, DAY = "hour", "dayofyear"

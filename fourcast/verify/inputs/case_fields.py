@@ -15,9 +15,9 @@ from fourcast.data.sources.openers import SourceOptions
 from fourcast.data.sources.pieces import Piece, Unusable, pieces_of
 from fourcast.data.sources.recognise import HOURLY_PRECIPITATION
 from fourcast.errors import InputError
-from fourcast.verify.case_axes import Case, CaseAxes, case_axes, with_coordinates
-from fourcast.verify.headers import Header, is_ours, stated_channels
-from fourcast.verify.recent import Recent
+from fourcast.verify.inputs.case_axes import Case, CaseAxes, case_axes, with_coordinates
+from fourcast.verify.inputs.headers import Header, is_ours, stated_channels
+from fourcast.verify.inputs.recent import Recent
 
 Float32 = NDArray[np.float32]
 BOLTON_ALLOWED = SourceOptions(allow=("bolton",))

@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fourcast.forecast.netcdf import LOCK
+from fourcast.verify.inputs.recent import Recent
 from fourcast.verify.part import LAYOUT
-from fourcast.verify.recent import Recent
 
 MOST_BYTES = 2**24
 """A variable of a part of so much is read once and kept while there is room."""

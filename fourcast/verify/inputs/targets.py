@@ -18,8 +18,8 @@ from fourcast.data.sources.source import Source
 from fourcast.data.store import Store, open_store
 from fourcast.errors import InputError
 from fourcast.grid import Grid
-from fourcast.verify.follow import can_read, inputs, lacking_channels, read_with_derived
-from fourcast.verify.headers import Header, is_synthetic, open_headers
+from fourcast.verify.inputs.follow import can_read, inputs, lacking_channels, read_with_derived
+from fourcast.verify.inputs.headers import Header, is_synthetic, open_headers
 
 Float32 = NDArray[np.float32]
 Times = NDArray[np.datetime64]

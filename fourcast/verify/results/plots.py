@@ -10,8 +10,8 @@ import xarray as xr
 
 from fourcast.drawing import COLOURS, TITLE, labelled, save
 from fourcast.errors import InputError
-from fourcast.verify.metrics import kind
-from fourcast.verify.table import HEADLINE_LEADS, headline_channels, headline_region, lead_hours, units_of
+from fourcast.verify.results.metrics import kind
+from fourcast.verify.results.table import HEADLINE_LEADS, headline_channels, headline_region, lead_hours, units_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

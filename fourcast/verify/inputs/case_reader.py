@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.variables import VARIABLES, parse_channel
-from fourcast.verify.case_axes import Case
-from fourcast.verify.case_fields import CaseFields, case_fields
-from fourcast.verify.headers import Header
-from fourcast.verify.recent import Recent
+from fourcast.verify.inputs.case_axes import Case
+from fourcast.verify.inputs.case_fields import CaseFields, case_fields
+from fourcast.verify.inputs.headers import Header
+from fourcast.verify.inputs.recent import Recent
 
 Float32 = NDArray[np.float32]
 ORDER = {variable.name: place for place, variable in enumerate(VARIABLES)}
