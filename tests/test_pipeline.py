@@ -1,5 +1,7 @@
-"""The quickstart in small, verb by verb through the command line: planet, store, model, ensemble, scores."""
+"""The quickstart in small, verb by verb through the command line: planet, store, model, ensemble, scores, page."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -23,13 +25,15 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the five verbs of the preset ran, one after the other."""
+    """Where the verbs of the preset ran, one after the other."""
     folder = tmp_path_factory.mktemp("pipeline")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for verb, *overrides in COMMANDS:
             patch.setattr(sys, "argv", ["fourcast", verb, "experiment=quickstart", *overrides])
             main()
+        patch.setattr(sys, "argv", ["fourcast", "report", "runs/quickstart"])
+        main()
     return folder
 
 
@@ -38,6 +42,7 @@ def test_what_the_verbs_make_is_where_the_preset_says(folder: Path) -> None:
     assert made == {
         "data/quickstart/planet.nc", "data/quickstart/store.zarr",
         "runs/quickstart/train", "runs/quickstart/forecast", "runs/quickstart/scores",
+        "runs/quickstart/report.html",
     }  # fmt: skip
     assert {path.name for path in folder.iterdir()} == {"data", "runs"}
     assert not list(folder.rglob("*.partial"))
@@ -76,3 +81,10 @@ def test_a_second_run_redoes_only_the_scores(folder: Path, monkeypatch: pytest.M
         monkeypatch.setattr(sys, "argv", ["fourcast", verb, "experiment=quickstart", *overrides])
         main()
     assert written() == before
+
+
+def test_the_page_holds_all_of_the_run(folder: Path) -> None:
+    page = (folder / "runs/quickstart/report.html").read_text()
+    content = json.loads(re.search(r'<script type="application/json" id="content">(.*?)</script>', page)[1])
+    assert "SYNTHETIC" in content["synthetic"]
+    assert [name for name in ("about", "curves", "scores", "map") if not content[name]] == []
