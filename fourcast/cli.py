@@ -97,11 +97,24 @@ def _stop(verb: str, error: Exception, status: int) -> NoReturn:
     """Say in one line what is wrong, and exit."""
     if os.environ.get("FOURCAST_TRACEBACK"):
         raise error
-    text = str(error).split("Config search path")[0]
-    if error.__cause__ is not None and not isinstance(error, InputError):
-        text += f" ({str(error.__cause__).splitlines()[0]})"
-    print(f"fourcast {verb}: {' '.join(text.split())}", file=sys.stderr)
+    print(f"fourcast {verb}: {' '.join(_worded(error).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+def _worded(error: Exception) -> str:
+    """What an error says, and of those of Hydra that speak of its grammar and its classes, what to write instead."""
+    from hydra.errors import OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read; write key=value, and what holds spaces or signs in two kinds of quotes: "
+            "'key=\"a > b\"', in a list 'key=[\"a > b\",c]'"
+        )
+    text = str(error).split("Config search path")[0]
+    if error.__cause__ is not None and not isinstance(error, InputError | OSError):
+        cause = str(error.__cause__).splitlines()[0]
+        text += " (must be a list, as in key=[1,2])" if "is not a ListConfig" in cause else f" ({cause})"
+    return text
 
 
 def _help() -> str:

@@ -14,7 +14,7 @@ CONVENTIONS = ("weatherbench2", "fourcastnet", "centred")
 REGIONS = (
     "global", "tropics", "northern_extratropics", "southern_extratropics", "europe", "north_america", "east_asia",
 )  # fmt: skip
-"""Regions that are scored unless others are named."""
+"""Regions that are scored unless others are named, where the grid has points in them."""
 
 
 @dataclass
@@ -57,13 +57,14 @@ class VerifyConfig:
     """``fourcast verify``: score forecasts against analyses, beside persistence and climatology.
 
     forecast: a run of ours, a forecast zarr in WeatherBench 2's layout, or CF netCDF files (a file, folder or glob);
-    several are compared on the times, lead times and channels they share. names: what to call them, in their order.
+    several are compared on the times, lead times and channels they share. names: what they are called, in order.
     store: the analyses, a store of ours or an analysis zarr in WeatherBench 2's layout. climatology: a climatology zarr
-    in WeatherBench 2's layout (null: that of the store; none: no climatology, and no ACC). regions: names (those
-    below, any of them with _land or _sea); boxes: further ones as {name: [north, west, south, east]}; masks: as {name:
-    FILE.nc} of a field from 0 to 1 on the grid. events: as in "ws10m > 17.2", for the Brier score and
-    reliability. climatology_members: analyses of other years that make the probabilistic climatology (0: none).
-    missing: what to do where a forecast has no number although the analysis has one, refuse or skip.
+    in WeatherBench 2's layout (null: that of the store; none: no climatology, and no ACC). regions: names, any of them
+    also with _land or _sea (null: those of REGIONS that have points on the grid); boxes: further ones as {name: [north,
+    west, south, east]}; masks: as {name: FILE.nc} of a field from 0 to 1 on the grid. events: as in "ws10m > 17.2", for
+    the Brier score and reliability. climatology_members: analyses of other years that make the probabilistic
+    climatology (0: none). missing: what to do where a forecast has no number although the analysis has one, refuse or
+    skip.
     """
 
     forecast: Any = "runs/forecast"
@@ -76,10 +77,10 @@ class VerifyConfig:
     init_start: str | None = None
     init_end: str | None = None
     convention: str = "weatherbench2"
-    regions: list[str] = field(default_factory=lambda: list(REGIONS))
-    boxes: dict[str, list[float]] = field(default_factory=dict)
+    regions: Any = None
+    boxes: dict[str, Any] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
-    events: list[str] = field(default_factory=list)
+    events: Any = field(default_factory=list)
     climatology_members: int = 20
     climatology_window_days: int = 10
     missing: str = "refuse"
@@ -97,14 +98,29 @@ class VerifyConfig:
         if self.names is not None and len(self.names) != len(self.forecast):
             raise InputError(f"names must be one for each of {len(self.forecast)} forecasts, found {self.names}")
         self.channels = as_list("channels", self.channels)
+        self.events = as_list("events", self.events) if self.events else []
+        self.boxes = {name: _numbers(f"boxes.{name}", numbers) for name, numbers in self.boxes.items()}
+        if self.lead_hours == []:
+            raise InputError("lead_hours must name at least one, found []; leave it out to verify all")
+        self.regions = [] if self.regions == [] else as_list("regions", self.regions)
         one_of("convention", self.convention, CONVENTIONS)
         one_of("missing", self.missing, ("refuse", "skip"))
         not_negative("climatology_members", self.climatology_members)
+        if self.climatology_members == 1:
+            raise InputError("climatology_members must be 0 or at least 2, for one member is no ensemble; found 1")
         positive("climatology_window_days", self.climatology_window_days)
         positive("workers", self.workers)
         if self.part is not None:
             parse_share("part", self.part)
         check_period("init_", self.init_start, self.init_end)
+
+
+def _numbers(key: str, found: Any) -> list[float]:
+    """North, west, south, east, whole or not."""
+    values = found if isinstance(found, list) else []
+    if len(values) != 4 or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in values):
+        raise InputError(f"{key} must be north, west, south, east, found {found}; write four numbers of degrees")
+    return [float(number) for number in values]
 
 
 @dataclass

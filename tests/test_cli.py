@@ -1,5 +1,6 @@
 """The command line: verbs, errors in one line, status codes, and what it does not import."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(
     assert message in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("events=u10m > 10", """events=u10m > 10 cannot be read; write key=value, .* 'key=\\["a > b",c\\]'"""),
+        ("regions=[global", r"regions=\[global cannot be read"),
+        ("lead_hours=24", r"override lead_hours=24 \(must be a list, as in key=\[1,2\]\)"),
+        ("+boxes.mine=[60,west,30,40]", r"boxes\.mine must be north, west, south, east, found .*'west'.*; write"),
+        ("+boxes={mine: [60, 350, 30]}", r"boxes\.mine must be .*found \[60, 350, 30\]"),
+        ("+boxes={mine: [60, 350, 30, 10]}", "runs/forecast holds no forecast"),
+        ('events="u10m > 10"', "runs/forecast holds no forecast"),
+        ("lead_hours=[]", "lead_hours must name at least one"),
+    ],
+)
+def test_values_that_hydra_finds_hard_are_read_or_refused_in_words(fourcast, override: str, message: str) -> None:
+    status, _, err = fourcast("verify", override)
+    assert status == 2
+    assert re.search(message, err), err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("typo", ["stepz=3", "model.detph=3", "steps=many", "model=huge", "experiment=unheard"])

@@ -30,6 +30,7 @@ NEEDED = {
     "forecast": ["checkpoint=a", "store=b", "output=c", "init_times=2026-08-10"],
     "calibrate": ["init_start=2026-08-01", "init_end=2026-08-02"],
     "verify": ["forecast=a", "store=b", "output=c"],
+    "report": ["run=a"],
     "import-weights": ["source=a", "output=b"],
     "export-weights": ["checkpoint=a", "output=b"],
 }
@@ -89,7 +90,7 @@ def test_presets_of_one_name_hand_over_to_each_other(name: str, ingest_name: str
     assert [forecast.store] == [verify.store] == train.data.store == [ingest.output]
     (forecast_model,) = forecast.checkpoint
     model = forecast_model if train.backbone is None else forecast.precipitation
-    assert (model, verify.forecast) == (train.output, forecast.output)
+    assert (model, verify.forecast) == (train.output, [forecast.output])
     assert ingest.statistics_end == train.data.train_end < train.data.validation_start
     assert train.data.validation_end < forecast.init_start
     assert ingest.end is None or last_lead(forecast) <= last_hour("end", ingest.end)

@@ -29,7 +29,7 @@ from fourcast.files import whole_directory, write_json
 from fourcast.forecast.forecaster import load_forecaster
 from fourcast.forecast.initial import initial_times, open_analyses
 from fourcast.forecast_config import EnsembleConfig
-from fourcast.verify.results.plots import require_matplotlib
+from fourcast.verify.results.figures import require_matplotlib
 
 LONGEST_WAIT = timedelta(days=30)
 """How long a process with fewer initial times waits for the others."""

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from fourcast.drawing import COLOURS, labelled, save
-from fourcast.verify.results.plots import titled
+from fourcast.verify.results.figures import titled
 from fourcast.verify.results.table import headline_channels, lead_hours, units_of
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def _as_json(record: Mapping[str, Any]) -> str:
 
 
 def _said(rows: list[tuple[str, Any]]) -> Rows:
-    return [(label, str(value)) for label, value in rows if value not in (None, "", "None")]
+    return [(label, str(value)) for label, value in rows if str(value) not in ("", "None")]
 
 
 def _period(first: str | None, last: str | None) -> str:
@@ -126,7 +126,12 @@ def _opened(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+    if not isinstance(value, str) or not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:  # it only begins as JSON does
+        return value
 
 
 def _short(value: Any) -> Any:

@@ -12,6 +12,7 @@ from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.report.about import about
 from fourcast.report.forecast import Analyses, Shown, analyses_at, shown_at
 from fourcast.report.map import MapSection, chosen_events, make_map
+from fourcast.report.page import write_page
 from fourcast.report.places import SCORES, Places
 from fourcast.report.scores import Scores, read_scores
 from fourcast.report.training import read_card, read_training
@@ -32,23 +33,27 @@ def collect(config: ReportConfig, places: Places) -> tuple[dict[str, Any], dict[
     scores = None if places.scores is None else read_scores(Path(places.scores) / SCORES, config.megabytes)
     shown = None if places.forecast is None else _shown(places.forecast, config, scores)
     compared = Compared(None) if shown is None else _compared(config, scores, shown)
-    section = None if shown is None else _map(config, scores, shown, compared)
     training = None if places.train is None else read_training(Path(places.train))
     attributes = {} if shown is None else dict(shown.forecast.attributes)
     card = None if places.train is None else read_card(Path(places.train), attributes.get("checkpoint"))
     synthetic = _synthetic(card, shown, scores, compared.analyses)
+    title = f"Forecast report: {Path(config.run).resolve().name}"
     content = {
-        "title": f"Forecast report: {Path(config.run).resolve().name}",
+        "title": title,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "source": f"fourcast {__version__}",
         "synthetic": SYNTHETIC if synthetic else None,
         "about": about(card, training, shown, scores),
         "curves": None if training is None else training.curves,
         "scores": None if scores is None else scores.content,
-        "map": None if section is None else section.content,
+        "map": None,
     }
-    packs = ({} if scores is None else scores.packs) | ({} if section is None else section.packs.texts)
-    return content, packs
+    packs = {} if scores is None else scores.packs
+    if shown is None:
+        return content, packs
+    room = config.megabytes * 1e6 - len(write_page(title, content, packs).encode())
+    section = _map(config, scores, shown, compared, room)
+    return {**content, "map": section.content}, packs | section.packs.texts
 
 
 def _shown(path: str, config: ReportConfig, scores: Scores | None) -> Shown | None:
@@ -58,11 +63,10 @@ def _shown(path: str, config: ReportConfig, scores: Scores | None) -> Shown | No
     return shown_at(open_forecast(path), config.init_time, [] if scores is None else scores.init_times)
 
 
-def _map(config: ReportConfig, scores: Scores | None, shown: Shown, compared: Compared) -> MapSection:
-    """The map, in what the scores leave of the page's size."""
+def _map(config: ReportConfig, scores: Scores | None, shown: Shown, compared: Compared, room: float) -> MapSection:
+    """The map, in what everything else leaves of the page's size."""
     events = chosen_events(config.probability, [] if scores is None else scores.events, shown)
-    taken = 0 if scores is None else sum(map(len, scores.packs.values()))
-    section = make_map(config, shown, compared.analyses, events, config.megabytes * 1e6 - taken)
+    section = make_map(config, shown, compared.analyses, events, room)
     if compared.why_not is not None:
         section.content["left_out"].append(f"No analyses and no coastlines: {compared.why_not}.")
     return section

@@ -63,14 +63,9 @@ def _views(
 
 @dataclass(eq=False)
 class Packs:
-    """Texts by name, and how large they are together."""
+    """Texts by name."""
 
     texts: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Characters, each of which is a byte."""
-        return sum(map(len, self.texts.values()))
 
     def add(self, name: str, packed: Packed) -> dict[str, Any]:
         """Keep a pack; how it is found and decoded."""

@@ -15,6 +15,7 @@ from fourcast.report.colours import colour_tables
 from fourcast.report.fields import Packs, describe_channel, read_channel
 from fourcast.report.forecast import Analyses, Shown
 from fourcast.report.packing import pack_fields
+from fourcast.report.page import as_json, pack_elements
 
 MARGIN = 1.1
 """An estimate of the size may be wrong by this factor."""
@@ -27,11 +28,16 @@ class MapSection:
     content: dict[str, Any]
     packs: Packs
 
+    @property
+    def size(self) -> int:
+        """Bytes of both in the page."""
+        return len(pack_elements(self.packs.texts)) + len(as_json(self.content).encode())
+
 
 def make_map(
     config: ReportConfig, shown: Shown, analyses: Analyses | None, events: tuple[Event, ...], budget: float
 ) -> MapSection:
-    """The first of the choices, from all on to ever less, whose packs fit into ``budget`` bytes; else the last.
+    """The first of the choices, from all on to ever less, that fits into ``budget`` bytes; else the last.
 
     InputError where ``config`` names what the forecast does not hold.
     """
@@ -42,7 +48,7 @@ def make_map(
     fitting = [option for option in options if sizes.estimate(option) <= budget * MARGIN] or options[-1:]
     for option in fitting:
         made = _make(option, everything, shown, analyses, events)
-        if made.packs.size <= budget:
+        if made.size <= budget:
             break
     return made
 
@@ -67,6 +73,8 @@ def _everything(config: ReportConfig, shown: Shown) -> Choice:
 
 
 def _asked(name: str, asked: list[Any] | None, held: tuple[Any, ...]) -> tuple[Any, ...]:
+    if asked == []:
+        raise InputError(f"{name}: the list is empty; leave {name} out for all, or name some of {_listed(held)}")
     missing = [item for item in asked or () if item not in held]
     if missing:
         raise InputError(f"{name}: the forecast has no {_listed(missing)}; it holds {_listed(held)}")

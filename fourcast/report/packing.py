@@ -71,9 +71,13 @@ def filtered(integers: NDArray[np.uint16]) -> bytes:
 
 
 def pack_numbers(values: Float64) -> str:
-    """Little-endian float32 with KEPT_BITS of the fraction, as four planes of bytes, the highest first."""
-    bits = values.astype("<f4").ravel().view(np.uint32)
-    finite = np.isfinite(values.ravel())
+    """Little-endian float32 with KEPT_BITS of the fraction, as four planes of bytes, the highest first.
+
+    What is beyond float32 is infinite.
+    """
+    with np.errstate(over="ignore"):
+        floats = values.astype("<f4").ravel()
+    bits, finite = floats.view(np.uint32), np.isfinite(floats)
     drop = np.uint32(23 - KEPT_BITS)
     half = np.uint32(1) << (drop - np.uint32(1))
     rounded = np.where(finite, ((bits + half) >> drop) << drop, bits).astype("<u4")

@@ -24,13 +24,19 @@ def write_page(title: str, content: Mapping[str, Any], packs: Mapping[str, str])
         title=html.escape(title),
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
         script=f'(function () {{\n"use strict";\n{scripts}\n}})();',
-        content=_in_script(json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))),
-        packs="\n".join(
-            f'<script type="text/plain" data-pack="{html.escape(name)}">{text}</script>' for name, text in packs.items()
-        ),
+        content=as_json(content),
+        packs=pack_elements(packs),
     )
 
 
-def _in_script(text: str) -> str:
+def as_json(content: Any) -> str:
     """JSON that cannot end the element it stands in."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
+
+
+def pack_elements(packs: Mapping[str, str]) -> str:
+    """An element for each pack."""
+    return "\n".join(
+        f'<script type="text/plain" data-pack="{html.escape(name)}">{text}</script>' for name, text in packs.items()
+    )

@@ -7,6 +7,7 @@ from fourcast.config import ReportConfig
 from fourcast.errors import InputError
 
 SCORES = "scores.nc"
+PARTS = ("train", "forecast", "scores")
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ def find_places(config: ReportConfig) -> Places:
     run = Path(config.run)
     if not run.is_dir():
         raise InputError(f"run: there is no folder {run}; name the one that holds train, forecast and scores")
-    train, forecast, scores = (_place(run, config, name) for name in ("train", "forecast", "scores"))
+    train, forecast, scores = (_place(run, config, name) for name in PARTS)
     if scores is not None and not (Path(scores) / SCORES).exists():
         raise InputError(f"{scores} has no {SCORES}; make it with fourcast verify, or name another folder as scores=")
     if train is None and forecast is None and scores is None:
-        raise InputError(f"{run} holds no train, forecast or scores; name them with train=, forecast=, scores=")
+        above = f"; did you mean {run.resolve().parent}" if run.resolve().name in PARTS else ""
+        raise InputError(f"{run} holds no train, forecast or scores; name them with train=, forecast=, scores={above}")
     return Places(train, forecast, scores)
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.report.choice import HEADLINE_LEADS, headline
 from fourcast.report.packing import pack_numbers
+from fourcast.variables import parse_channel
 
 SHARE = 0.3
 """Of the page that scores may take before some are left out."""
@@ -52,7 +53,7 @@ def read_scores(path: Path, megabytes: float) -> Scores:
             break
     content = {
         "attributes": {str(name): _plain(value) for name, value in kept.attrs.items()},
-        "coordinates": {str(name): _values(kept[name]) for name in kept.coords if name not in LEFT_ALONE},
+        "coordinates": _coordinates(kept),
         "variables": {name: _describe(kept[name]) for name in _shown(kept)},
         "init_times": len(_init_times(scores)),
         "left_out": _left_out(scores, kept),
@@ -71,6 +72,12 @@ def _lesser(scores: xr.Dataset) -> Iterator[xr.Dataset]:
         names = headline(tuple(_values(scores["channel"])), count)
         scores = scores.sel(channel=list(names))
         yield scores
+
+
+def _coordinates(scores: xr.Dataset) -> dict[str, list[Any]]:
+    """Values by name, and what the channels' variables are called."""
+    found = {str(name): _values(scores[name]) for name in scores.coords if name not in LEFT_ALONE}
+    return found | {"long_name": [parse_channel(name).variable.long_name for name in found.get("channel", [])]}
 
 
 def _shown(scores: xr.Dataset) -> list[str]:

@@ -41,7 +41,7 @@ class AreaMeans:
         return tuple(region.name for region in self.regions)
 
     def means(self, values_KHW: NDArray[Any], valid_HW: Mask | None = None) -> Float64:
-        """Means of fields over the valid points of every region, all points where None: [K, H, W] → [K, R].
+        """Means of fields over the valid points of every region, all points where None: [..., H, W] → [..., R].
 
         NaN where a region has no valid point. What invalid points hold does not matter.
         """
@@ -58,26 +58,29 @@ class AreaMeans:
         return self._totals if valid_HW is None else self.sums(valid_HW[None])[0]
 
     def sums(self, values_KHW: NDArray[Any]) -> Float64:
-        """Weighted sums over regions: [K, H, W] → [K, R]."""
-        sums_KR = np.empty((len(values_KHW), len(self.regions)))
+        """Weighted sums over regions: [..., H, W] → [..., R]; of a field the same whatever stands beside it."""
+        outer = values_KHW.shape[:-2]
+        sums_KR = np.empty((*outer, len(self.regions)))
         for mask_HW, of_R, inside_RBS in self._passes:
             values: Float64 = values_KHW.astype(np.float64, copy=False)
             sectors_KHS = (values if mask_HW is None else values * mask_HW) @ self._sectors
-            cells_KBS = self._bands.T @ sectors_KHS
-            sums_KR[:, of_R] = np.tensordot(cells_KBS, inside_RBS, axes=([1, 2], [1, 2]))
+            cells_K1N = (self._bands.T @ sectors_KHS).reshape(*outer, 1, -1)
+            sums_KR[..., of_R] = (cells_K1N @ inside_RBS.reshape(len(of_R), -1).T)[..., 0, :]
         return sums_KR
 
     def histogram(self, bins_HW: NDArray[np.integer], shares_HW: NDArray[Any] | None, size: int) -> Float64:
-        """Weighted sums of ``shares_HW`` (1 where None) by bin, from 0 to ``size`` − 1: [R, size]."""
-        sums_RK = np.empty((len(self.regions), size))
-        places = (self._cells * size + bins_HW).ravel()
-        bands, sectors = self._bands.shape[1], self._sectors.shape[1]
+        """Weighted sums of ``shares_HW`` (1 where None) by bin, 0 to ``size`` − 1: [..., H, W] → [..., R, size]."""
+        fields, cells = bins_HW.size // self._cells.size, self._bands.shape[1] * self._sectors.shape[1]
+        outer = bins_HW.shape[:-2]
+        sums_RK = np.empty((*outer, len(self.regions), size))
+        firsts = cells * size * np.arange(fields).reshape(*outer, 1, 1)
+        places = (firsts + self._cells * size + bins_HW).ravel()
         for mask_HW, of_R, inside_RBS in self._passes:
             weights = np.broadcast_to(self.weights_H[:, None], bins_HW.shape)
             for factor in (mask_HW, shares_HW):
                 weights = weights if factor is None else weights * factor
-            counts = np.bincount(places, weights.ravel(), minlength=bands * sectors * size)
-            sums_RK[of_R] = np.tensordot(inside_RBS, counts.reshape(bands, sectors, size), axes=2)
+            counts = np.bincount(places, weights.ravel(), minlength=fields * cells * size)
+            sums_RK[..., of_R, :] = inside_RBS.reshape(len(of_R), -1) @ counts.reshape(*outer, cells, size)
         return sums_RK
 
     def pieces(self) -> Iterator[tuple[Places, Places, Float64, Places]]:

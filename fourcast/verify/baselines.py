@@ -37,9 +37,10 @@ class Baselines:
 
     def read_ahead(self, times: Times, channels: Group) -> None:
         """Read the analyses of ``times`` that are not remembered, several at once, so far as they fit into memory."""
-        new = [time for time in np.unique(times) if (time, channels) not in self.fields]
+        rising = np.unique(times)
+        new = [time for time in rising if (time, channels) not in self.fields]
         size = 4 * len(channels) * self.plan.grid.shape[0] * self.plan.grid.shape[1]
-        if size * len(times) > self.fields.limit_bytes // 2:
+        if size * len(rising) > self.fields.limit_bytes // 2:
             return
         for start in range(0, len(new), most := max(1, MOST_BYTES // size)):
             chosen = np.array(new[start : start + most])

@@ -14,8 +14,8 @@ SHOWN = 8
 
 
 def labels(paths: Sequence[str], names: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of forecasts: none of a single one, else ``names`` or the last part of their paths that differs."""
-    if len(paths) == 1:
+    """Names of forecasts: ``names``, or none of a single one, or the last part of their paths that differs."""
+    if len(paths) == 1 and names is None:
         return ("",)
     if names is not None:
         if any(not name or "/" in name for name in names) or len(set(names)) < len(names):

@@ -28,10 +28,13 @@ def digest_of(config: VerifyConfig, forecasts: Sequence[Forecast]) -> str:
 
 
 def _stamps(path: str) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of a file, or of a folder and what lies directly in it; none of what is remote."""
+    """Name, size and time of change of a file, or of a folder and all to two levels in it; none of what is remote.
+
+    In a run two levels reach the members' files, in a zarr store the metadata of every array.
+    """
     at = Path(path)
     matches = [at] if at.exists() else map(Path, sorted(glob.glob(path)))  # noqa: PTH207 (absolute globs)
     for found in matches:
-        for each in (found, *(sorted(found.iterdir()) if found.is_dir() else ())):
+        for each in sorted([found, *found.glob("*"), *found.glob("*/*")]):
             status = each.stat()
             yield str(each), status.st_size, status.st_mtime_ns

@@ -21,8 +21,12 @@ def energy_score(members_MHW: Float, target_HW: Float, means: AreaMeans, valid_H
     E‖X − y‖ − E‖X − X'‖ / 2 over different members, with ‖v‖ the root of the area mean of v² over a region's valid
     points (Gneiting & Raftery 2007, https://doi.org/10.1198/016214506000001437; fair as in Ferro 2014,
     https://doi.org/10.1002/qj.2270). At a single point it is the fair CRPS. Distances between members come from
-    the Gram matrix of their departures from the ensemble mean, in which a common error cannot cancel badly.
+    the Gram matrix of their departures from the ensemble mean, in which a common error cannot cancel badly. Of several
+    fields, [M, N, H, W] and [N, H, W], one after the other: [N, R].
     """
+    if target_HW.ndim > 2:
+        each = zip(members_MHW.swapaxes(0, 1), target_HW, strict=True)
+        return np.stack([energy_score(*fields, means, valid_HW) for fields in each])
     size, totals_R = len(members_MHW), means.totals(valid_HW)
     gram_RMM, squares_RM = _sums(members_MHW, target_HW, means, valid_HW)
     to_analysis_RM = np.sqrt(divide(squares_RM, totals_R[:, None]))

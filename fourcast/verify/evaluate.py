@@ -21,8 +21,8 @@ from fourcast.progress import progress
 from fourcast.verify.parts import part_paths, preparations, work
 from fourcast.verify.plan import Plan
 from fourcast.verify.prepare import make_plan
+from fourcast.verify.results.figures import require_matplotlib
 from fourcast.verify.results.merge import Parts
-from fourcast.verify.results.plots import require_matplotlib
 from fourcast.verify.results.write import SCORES, write_results
 from fourcast.verify_config import VerifyConfig
 
@@ -71,7 +71,7 @@ def _refuse_foreign(output: Path) -> None:
 def _holds(output: Path, digest: str) -> bool:
     """Whether the verification of this digest is finished."""
     try:
-        with xr.open_dataset(output / SCORES) as scores:
+        with xr.open_dataset(output / SCORES, engine="netcdf4") as scores:
             return bool(scores.attrs.get("digest") == digest)
     except FileNotFoundError:
         return False

@@ -53,7 +53,7 @@ def spectra_of(
     plan: Plan, target_HW: Float32, singles: Mapping[str, Float], ensembles: Mapping[str, Float]
 ) -> Float64 | None:
     """Spectra [S, B, K] in the order of ``plan.spectrum_names``; None where the analysis has gaps."""
-    if np.isnan(target_HW).any():
+    if not np.isfinite(target_HW).all():
         return None
     weights_H = plan.means.weights_H
     fields = {"analysis": target_HW, **singles}
@@ -67,9 +67,11 @@ def point_errors(
     """Errors [S, h, w] of the mapped systems and variances [E, h, w] of the ensembles at the points of the map."""
     rows, columns = plan.map_points
     target = target_HW[rows, columns]
+    target = np.where(np.isfinite(target), target, np.float32(np.nan))
     errors = [np.subtract(singles[system][rows, columns], target, dtype=np.float64) for system in plan.map_systems]
-    variances = [
-        np.where(np.isnan(target), np.nan, ensembles[name][:, rows, columns].var(axis=0, ddof=1, dtype=np.float64))
-        for name in plan.ensembles
-    ]
+    with np.errstate(invalid="ignore"):  # of infinities, at points that are left out
+        variances = [
+            np.where(np.isnan(target), np.nan, ensembles[name][:, rows, columns].var(axis=0, ddof=1, dtype=np.float64))
+            for name in plan.ensembles
+        ]
     return np.array(errors), np.array(variances)

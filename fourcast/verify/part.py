@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fourcast.files import whole_file
 from fourcast.forecast.netcdf import LOCK
+from fourcast.verify.results.results_file import encoded, naming
 from fourcast.verify.scores import STATISTICS
 
 Float64 = NDArray[np.float64]
@@ -49,7 +50,7 @@ class PartWriter:
     """Context manager that writes one part; the file appears, whole, when it is left without an error.
 
     coordinates: of all dimensions, and others beside them, as xarray takes them. names: the variables that the part
-    holds, all NaN until ``put``.
+    holds, all NaN until ``put``. OSError where it cannot be written, as on a full disk.
     """
 
     def __init__(self, path: Path, coordinates: xr.Dataset, names: Sequence[str]) -> None:
@@ -60,9 +61,12 @@ class PartWriter:
     def __enter__(self) -> "PartWriter":
         with ExitStack() as stack:
             temporary = stack.enter_context(whole_file(self.path))
-            with LOCK:
-                self.coordinates.to_netcdf(temporary, engine="netcdf4")
-                self._dataset = stack.enter_context(netCDF4.Dataset(temporary, "a"))
+            with LOCK, naming(self.path):
+                self._dataset = stack.enter_context(netCDF4.Dataset(temporary, "w"))
+                for dim, size in self.coordinates.sizes.items():
+                    self._dataset.createDimension(str(dim), size)
+                for name, coordinate in self.coordinates.coords.items():
+                    self._put_coordinate(str(name), coordinate)
                 for name in self.names:
                     self._define(name)
             self._stack = stack.pop_all()
@@ -70,10 +74,20 @@ class PartWriter:
 
     def put(self, name: str, values: Float64, position: int | None = None) -> None:
         """Write a variable, or its place ``position`` along the dimension that is written one by one."""
-        with LOCK:
+        with LOCK, naming(self.path):
             variable = self._dataset[name]
             assert (position is None) == (not set(variable.dimensions) & set(ONE_BY_ONE)), (name, position)
             variable[tuple(position if dim in ONE_BY_ONE else slice(None) for dim in variable.dimensions)] = values
+
+    def _put_coordinate(self, name: str, coordinate: xr.DataArray) -> None:
+        dims = [str(dim) for dim in coordinate.dims]
+        if coordinate.dtype.kind in "UO":
+            self._dataset.createVariable(name, str, dims)[...] = coordinate.values.astype(object)
+            return
+        values, attributes = encoded(coordinate.values, coordinate.attrs)
+        variable = self._dataset.createVariable(name, values.dtype, dims)
+        variable.setncatts(attributes)
+        variable[...] = values
 
     def _define(self, name: str) -> None:
         sizes = self.coordinates.sizes
@@ -83,5 +97,5 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with LOCK:
+        with LOCK, naming(self.path):
             self._stack.__exit__(kind, error, trace)

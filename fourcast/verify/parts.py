@@ -24,7 +24,9 @@ from fourcast.verify_config import VerifyConfig
 FEWEST = 4
 """Parts, where there are as many initial times."""
 LONGEST = 32
-"""Initial times of a part at most, so that its memory does not depend on how many there are."""
+"""Initial times of a part at most, so that its memory does not depend on how many there are, up to MOST of these."""
+MOST = 256
+"""Parts, for all of them are open at once in the end, and each holds sums of its own."""
 PART_BYTES = 2**28
 """Fields of forecasts in a part at least: a fraction of a minute's work."""
 
@@ -93,7 +95,7 @@ def spans(plan: Plan) -> list[slice]:
 def cut(count: int, init_bytes: int) -> list[slice]:
     """``count`` initial times of so many bytes each in parts, all of about the same length."""
     length = min(LONGEST, -(-PART_BYTES // init_bytes))
-    parts = min(count, max(FEWEST, -(-count // length)))
+    parts = min(count, max(FEWEST, min(MOST, -(-count // length))))
     edges = np.linspace(0, count, parts + 1).round().astype(int).tolist()
     return [slice(*edge) for edge in pairwise(edges)]
 

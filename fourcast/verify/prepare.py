@@ -32,6 +32,7 @@ def make_plan(config: VerifyConfig) -> Plan:
     """Open what ``config`` names; InputError where that does not fit together, naming what and the way out."""
     opened, targets = _aligned(config)
     channels, unscored = shared_channels(opened, targets, config.channels)
+    channels = _with_those_of_events(config, channels, (*opened, targets))
     forecasts, uncommon = select_common(opened, config)
     verified = verifiable(forecasts, targets, channels)
     events = _events(config, channels, forecasts)
@@ -97,6 +98,18 @@ def _climate_channels(
         )
     note = [f"without climatology and ACC, for {climate.path} has none of them: {', '.join(lacking)}"]
     return tuple(name for name in channels if name not in lacking), note if lacking else []
+
+
+def _with_those_of_events(
+    config: VerifyConfig, channels: tuple[str, ...], everyone: Sequence[Forecast | Targets]
+) -> tuple[str, ...]:
+    """Where no channels are asked for, ``channels`` and those of events that none holds and that follow everywhere."""
+    if config.channels:
+        return channels
+    of_events = dict.fromkeys(event.channel for event in parse_events(config.events, "events"))
+    held = {name for part in everyone for name in part.channels}
+    more = [name for name in of_events if name not in held and all(part.can_read(name) for part in everyone)]
+    return (*channels, *more)
 
 
 def _events(config: VerifyConfig, channels: tuple[str, ...], forecasts: Sequence[Forecast]) -> tuple[Event, ...]:

@@ -25,7 +25,9 @@ def ranks(errors_MN: Float) -> tuple[Counts, Counts]:
 
 
 def rank_histogram(below_HW: Counts, equal_HW: Counts, size: int, means: AreaMeans, valid_HW: Mask | None) -> Float64:
-    """The share of every region's valid area in which so many of ``size`` members lie below the analysis: [R, M + 1].
+    """The share of every region's valid area in which so many of ``size`` members lie below the analysis.
+
+    Counts [..., H, W] → [..., R, M + 1].
 
     Shares add up to 1; in a region without a valid point all are 0. Where k members equal the analysis, its cell is
     divided evenly among the k + 1 ranks that they leave open: nothing is drawn by lot.
@@ -37,8 +39,8 @@ def rank_histogram(below_HW: Counts, equal_HW: Counts, size: int, means: AreaMea
         shares_HW = (1.0 if valid_HW is None else valid_HW) / (equal + 1.0)
         begins = means.histogram(below, shares_HW, size + 2)
         ends = means.histogram(below + equal + 1, shares_HW, size + 2)
-        sums = np.maximum(np.cumsum(begins - ends, axis=1)[:, :-1], 0.0)
-    totals = means.totals(valid_HW)[:, None]
+        sums = np.maximum(np.cumsum(begins - ends, axis=-1)[..., :-1], 0.0)
+    totals = means.totals(valid_HW)[..., None]
     return np.divide(sums, totals, out=np.zeros_like(sums), where=totals != 0)
 
 

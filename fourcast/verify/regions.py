@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.verify.area_means import Region
-from fourcast.verify_config import VerifyConfig
+from fourcast.verify_config import REGIONS, VerifyConfig
 
 Float64 = NDArray[np.float64]
 Box = tuple[float, float, float, float]
@@ -45,6 +45,7 @@ BOXES: dict[str, tuple[Box, ...]] = {
 def make_regions(config: VerifyConfig, grid: Grid, land_HW: NDArray[np.floating] | None) -> tuple[Region, ...]:
     """The regions to score: those named in ``config.regions``, then the other boxes and masks of ``config``.
 
+    Where none are named, those of REGIONS of which the grid has a point.
     land_HW: the share of land in every cell, None where the analyses have no land–sea mask. InputError for an unknown
     name, a name given twice, a box without a point, a mask of another grid or of values outside 0 to 1, and land or
     sea without a land–sea mask.
@@ -52,7 +53,8 @@ def make_regions(config: VerifyConfig, grid: Grid, land_HW: NDArray[np.floating]
     known = _known(config, grid)
     land = None if land_HW is None else np.asarray(land_HW, dtype=np.float64)
     surfaces = {} if land is None else {"land": land, "sea": 1.0 - land}
-    names = dict.fromkeys([*config.regions, *config.boxes, *config.masks])
+    chosen = [name for name in REGIONS if _has_points(known[name])] if config.regions is None else config.regions
+    names = dict.fromkeys([*chosen, *config.boxes, *config.masks])
     if not names:
         raise InputError(f"regions, boxes and masks name no region; name one of {', '.join(BOXES)}")
     regions = tuple(_region(name, known, surfaces) for name in names)
@@ -95,9 +97,13 @@ def _on(surface: str, region: Region, surfaces: Mapping[str, Float64]) -> Region
     return replace(region, mask_HW=mask if region.mask_HW is None else mask * region.mask_HW)
 
 
+def _has_points(region: Region) -> bool:
+    return bool(region.rows_H.any() and region.columns_W.any())
+
+
 def _require_points(region: Region, grid: Grid) -> None:
     inside = np.outer(region.rows_H, region.columns_W)
-    if not inside.any():
+    if not _has_points(region):
         raise InputError(f"regions: {region.name!r} has no point of the grid, {grid}; leave it out, or widen its box")
     if region.mask_HW is not None and not region.mask_HW[inside].any():
         raise InputError(f"regions: the mask of {region.name!r} is 0 at all of its {inside.sum()} points; leave it out")

@@ -36,7 +36,7 @@ class Fields:
 
     climatology_HW: what anomalies are departures from; None where there is none. singles: of every system of one
     field, the ensemble means among them (see ``ensemble_mean``). ensembles: members, at least 2, of every ensemble.
-    NaN where there is no number.
+    NaN, or infinite, where there is no number.
     """
 
     target_HW: Float
@@ -66,20 +66,22 @@ def score(fields: Fields, means: AreaMeans, convention: Convention, missing: Mis
     has one, ``missing`` says whether that is refused with an InputError, or such points are left out for every system.
     """
     valid_HW = valid_points(fields, missing)
-    found, ranks_of = _singles(fields, means, convention.centred, valid_HW), {}
-    for system, members_MHW in fields.ensembles.items():
-        points = ensemble_points(members_MHW, fields.target_HW)
-        found[system] = _ensemble(points, len(members_MHW), means, valid_HW)
-        if energy:
-            found[system]["energy_score"] = energy_score(members_MHW, fields.target_HW, means, valid_HW)
-        ranks_of[system] = rank_histogram(points.below_HW, points.equal_HW, len(members_MHW), means, valid_HW)
+    with np.errstate(invalid="ignore"):  # of infinities, at points that are left out
+        found, ranks_of = _singles(fields, means, convention.centred, valid_HW), {}
+        for system, members_MHW in fields.ensembles.items():
+            points = ensemble_points(members_MHW, fields.target_HW)
+            found[system] = _ensemble(points, len(members_MHW), means, valid_HW)
+            if energy:
+                found[system]["energy_score"] = energy_score(members_MHW, fields.target_HW, means, valid_HW)
+            ranks_of[system] = rank_histogram(points.below_HW, points.equal_HW, len(members_MHW), means, valid_HW)
     statistics = {name: {system: of[name] for system, of in found.items() if name in of} for name in STATISTICS}
     return Scored({name: of for name, of in statistics.items() if of}, ranks_of, means.coverage(valid_HW))
 
 
 def ensemble_mean(members_MHW: Float) -> Float64:
-    """The mean of members in float64: [M, H, W] → [H, W]; NaN where one is."""
-    return np.asarray(members_MHW.mean(axis=0, dtype=np.float64))
+    """The mean of members in float64: [M, H, W] → [H, W]; no number where one has none."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(members_MHW.mean(axis=0, dtype=np.float64))
 
 
 def _singles(fields: Fields, means: AreaMeans, centred: bool, valid_HW: Mask | None) -> dict[str, dict[str, Float64]]:
@@ -157,18 +159,18 @@ def _ensemble(points: EnsemblePoints, size: int, means: AreaMeans, valid_HW: Mas
 
 def valid_points(fields: Fields, missing: Missing) -> Mask | None:
     """Where analysis, climatology and forecasts have numbers, None for everywhere; InputError as in ``score``."""
-    valid_HW = ~np.isnan(fields.target_HW)
+    valid_HW = np.isfinite(fields.target_HW)
     left_out = not valid_HW.all()
     climatology = {} if fields.climatology_HW is None else {"the climatology": fields.climatology_HW}
     for system, field in {**climatology, **fields.singles, **fields.ensembles}.items():
-        if not np.isnan(field.min()):
+        if np.isfinite(field.min()) and np.isfinite(field.max()):
             continue
-        numbers_HW = ~np.isnan(field).reshape(-1, *valid_HW.shape).any(axis=0)
+        numbers_HW = np.isfinite(field).reshape(-1, *valid_HW.shape).all(axis=0)
         lacking = int((valid_HW & ~numbers_HW).sum())
         if lacking and missing == "refuse":
             raise InputError(
-                f"{system} has no number at {lacking} points where the analysis has one; pass missing=skip to leave "
-                "such points out, or leave the channel out"
+                f"{system} has no finite number at {lacking} points where the analysis has one; pass missing=skip to "
+                "leave such points out, or leave the channel out"
             )
         valid_HW, left_out = valid_HW & numbers_HW, True
     return valid_HW if left_out else None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.verify.baselines import Baselines
-from fourcast.verify.case import Found, FoundBaselines, Inputs, score_baselines, score_case
+from fourcast.verify.case import Found, FoundBaselines, Inputs, score_baselines, score_cases
 from fourcast.verify.part import PartWriter
 from fourcast.verify.plan import Plan
 from fourcast.verify.seeps import Seeps
@@ -22,18 +22,20 @@ from fourcast.verify.tally import Tally, coordinates, held_names
 
 Float32 = NDArray[np.float32]
 MOST_BYTES = 2**28
-"""Fields of one case that are read together, unless one channel alone is more; two cases are in memory."""
+"""Fields of one case that are read together, unless one channel alone is more; two such are in memory."""
+TOGETHER = 2**19
+"""Values of a channel in lead times that are scored together; the calls that smaller tasks need cost more than they."""
 
 
 @dataclass(frozen=True, eq=False)
 class Started:
-    """A case of a group of channels that is being scored."""
+    """Some lead times of an initial time that are being scored: of every channel [N] cases."""
 
     i_init: int
-    i_lead: int
-    inputs: tuple[Inputs, ...]
-    found: tuple["Future[Found]", ...]
-    baselines: Sequence["Future[FoundBaselines]"]
+    i_leads: Sequence[int]
+    inputs: Sequence[Sequence[Inputs]]
+    found: Sequence["Future[list[Found]]"]
+    baselines: Sequence[Sequence["Future[FoundBaselines]"]]
 
 
 def write_part(baselines: Baselines, seeps: Seeps | None, inits: slice, path: Path, threads: int) -> None:
@@ -78,39 +80,42 @@ class GroupWork:
         """Add all cases to the channels' tallies."""
         for started in self._in_order():
             given = zip(tallies, started.inputs, started.found, started.baselines, strict=True)
-            for tally, inputs, future, beside in given:
-                case = future.result()
-                baselines = beside.result() if case.masked_HW is None else self._baselines_of(inputs, case.masked_HW)
-                tally.add(started.i_init - self.inits.start, started.i_lead, case, baselines)
+            for tally, cases, future, besides in given:
+                for i_lead, inputs, found, beside in zip(started.i_leads, cases, future.result(), besides, strict=True):
+                    masked_HW = found.masked_HW
+                    baselines = beside.result() if masked_HW is None else self._baselines_of(inputs, masked_HW)
+                    tally.add(started.i_init - self.inits.start, i_lead, found, baselines)
 
     def _in_order(self) -> Iterator[Started]:
         """The cases in their order, the next ones being started already."""
         waiting: deque[Started] = deque()
-        channels = len(self.channels)
-        size = sum(len(f.members) for f in self.plan.forecasts) * 4 * math.prod(self.plan.grid.shape) * channels
-        ahead = 1 + min(MOST_BYTES // size, self.threads // channels)
-        last = None
-        for i_init, i_lead in np.argwhere(self.plan.verified[self.inits]).tolist():
-            if i_init != last:
-                last = i_init
-                self._read_ahead(self.inits.start + i_init)
-            waiting.append(self._start(self.inits.start + i_init, i_lead))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+        values = sum(len(forecast.members) for forecast in self.plan.forecasts) * math.prod(self.plan.grid.shape)
+        together, channels = max(1, TOGETHER // values), len(self.channels)
+        ahead = 1 + min(MOST_BYTES // (4 * values * together * channels), self.threads // channels)
+        self._read_ahead(self.inits)
+        for i_init in range(self.inits.start, self.inits.stop):
+            i_leads = np.flatnonzero(self.plan.verified[i_init]).tolist()
+            self._read_ahead(slice(i_init, i_init + 1))
+            for start in range(0, len(i_leads), together):
+                waiting.append(self._start(i_init, i_leads[start : start + together]))
+                if len(waiting) > ahead:
+                    yield waiting.popleft()
+        yield from waiting
 
-    def _read_ahead(self, i_init: int) -> None:
-        """Read the analyses of an initial time and all its valid times."""
-        leads = np.flatnonzero(self.plan.verified[i_init])
-        times = [self.plan.init_times[i_init], *(self.plan.valid_time(i_init, int(i_lead)) for i_lead in leads)]
-        self.baselines.read_ahead(np.array(times), self.channels)
+    def _read_ahead(self, inits: slice) -> None:
+        """Read the analyses of initial times and all their valid times, so far as they fit into memory."""
+        cases = np.argwhere(self.plan.verified[inits]).tolist()
+        valid = [self.plan.valid_time(inits.start + i_init, i_lead) for i_init, i_lead in cases]
+        init = [self.plan.init_times[inits.start + i_init] for i_init, _ in cases]
+        self.baselines.read_ahead(np.array([*init, *valid]), self.channels)
 
-    def _start(self, i_init: int, i_lead: int) -> Started:
-        """Read a case and let it be scored."""
-        inputs = self._read(i_init, i_lead)
-        found = tuple(self.pool.submit(score_case, self.plan, each) for each in inputs)
-        return Started(i_init, i_lead, inputs, found, self.baselines.start(self.pool, inputs))
+    def _start(self, i_init: int, i_leads: Sequence[int]) -> Started:
+        """Read cases and let them be scored."""
+        cases = [self._read(i_init, i_lead) for i_lead in i_leads]
+        inputs = list(zip(*cases, strict=True))
+        found = [self.pool.submit(score_cases, self.plan, each) for each in inputs]
+        baselines = [self.baselines.start(self.pool, case) for case in cases]
+        return Started(i_init, i_leads, inputs, found, list(zip(*baselines, strict=True)))
 
     def _read(self, i_init: int, i_lead: int) -> tuple[Inputs, ...]:
         plan, channels = self.plan, self.channels

@@ -107,20 +107,18 @@ def seeps_climate(targets: Targets, channel: str = "tp06") -> SeepsClimate | Non
     strata = _strata(times, hours)
     if min((len(chosen) for chosen in strata.values()), default=0) < FEWEST:
         return None
-    counted = [
-        _limits(targets, chosen, channel)
-        for chosen in progress(strata.values(), len(strata), "hours and months of precipitation")
-    ]
+    dry, heavy = np.zeros(targets.grid.shape), []
+    for chosen in progress(strata.values(), len(strata), "hours and months of precipitation"):
+        share, limit = _limits(targets, chosen, channel)
+        dry += share / len(strata)
+        heavy.append(limit)
     months = sorted({month for _, month in strata})
     shape = (len(hours), len(months), *targets.grid.shape)
     return SeepsClimate(
         xr.Dataset(
             {
-                "dry_fraction": (("latitude", "longitude"), np.mean([dry for dry, _ in counted], axis=0)),
-                "heavy": (
-                    ("hour", "month", "latitude", "longitude"),
-                    np.stack([heavy for _, heavy in counted]).reshape(shape),
-                ),
+                "dry_fraction": (("latitude", "longitude"), dry),
+                "heavy": (("hour", "month", "latitude", "longitude"), np.stack(heavy).reshape(shape)),
             },
             {"hour": hours, "month": months, "latitude": targets.grid.latitude, "longitude": targets.grid.longitude},
         ),

@@ -181,6 +181,7 @@ def test_the_map_shows_the_numbers_on_file(opened: Opened, run: Path) -> None:
     assert "45° N, 112.5° E" in opened.text("#map-value")
     assert opened.text("#map-value b").endswith("m s⁻¹")
     assert "2026-08-01 12 UTC" in opened.text(".when")
+    assert "Thin straight lines are 60° apart." in opened.text("#map .fine")
 
 
 def test_every_cell_has_its_colour_whether_smooth_or_not(opened: Opened, run: Path) -> None:

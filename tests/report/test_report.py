@@ -15,8 +15,9 @@ from report_run import CHANNELS, EVENT, LEADS, make_everything, make_forecast, m
 
 from fourcast.config import ReportConfig
 from fourcast.errors import InputError
+from fourcast.report.about import OF_FORECAST, about, attribute_rows
 from fourcast.report.report import report
-from fourcast.report.scores import read_scores
+from fourcast.report.scores import Scores, read_scores
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,25 @@ def test_what_is_named_is_kept_and_the_rest_said(everything: Path, tmp_path: Pat
     assert "Mean, spread and probabilities are those of all 3 members." in said
 
 
+def test_a_page_is_no_larger_than_asked_or_says_so(
+    everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"run": str(everything), "output": str(tmp_path / "page.html")}
+    size = report(ReportConfig(**config)).stat().st_size
+    assert report(ReportConfig(**config, megabytes=(size - 500) / 1e6)).stat().st_size <= size - 500
+    assert "larger than" not in capsys.readouterr().out
+    report(ReportConfig(**config, megabytes=0.01))
+    assert "It is larger than megabytes=0.01 asks for" in capsys.readouterr().out
+
+
+def test_attributes_of_any_kind_are_told() -> None:
+    rows = attribute_rows({"seed": np.array([1, 2]), "source": "", "history": None}, OF_FORECAST)
+    assert rows == [("seed", "[1 2]")]
+    scores = Scores({"attributes": {"left_out": "{curly", "comment": '{"a": 1}'}}, {}, [])
+    (document,) = about(None, None, None, scores)["documents"]
+    assert json.loads(document["text"]) == {"left_out": "{curly", "comment": {"a": 1}}
+
+
 def test_a_small_page_says_what_it_lacks(everything: Path, tmp_path: Path) -> None:
     config = ReportConfig(run=str(everything), output=str(tmp_path / "small.html"), megabytes=0.004)
     page = report(config)
@@ -143,6 +163,10 @@ def test_bad_inputs_are_named(everything: Path, tmp_path: Path) -> None:
         ({**whole, "channels": ["msl"]}, "channels: the forecast has no msl; it holds t500, t850, u10m"),
         ({**whole, "lead_hours": [7]}, "lead_hours: the forecast has no 7; it holds 0, 6, 12"),
         ({**whole, "members": [9]}, "members: the forecast has no 9"),
+        ({**whole, "lead_hours": []}, "lead_hours: the list is empty"),
+        ({**whole, "members": []}, "members: the list is empty"),
+        ({"run": str(everything), "output": str(tmp_path)}, "output: .* is a folder; name a file"),
+        ({"run": str(everything / "train")}, f"did you mean {everything}"),
         ({**whole, "probability": ["msl > 1"]}, "probability: the forecast has no msl"),
         ({**whole, "store": str(tmp_path / "none.zarr")}, r"none\.zarr"),
     ]

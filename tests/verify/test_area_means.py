@@ -56,6 +56,15 @@ def test_boxes_masks_and_gaps_by_hand() -> None:
     np.testing.assert_allclose(means.coverage(valid), [3 / 4.5, 1.125 / 2.625])
 
 
+def test_a_field_means_the_same_whatever_stands_beside_it() -> None:
+    means, fields = random_means((7, 9), 6), RNG.normal(size=(2, 5, 7, 9))
+    bins = RNG.integers(0, 4, size=(5, 7, 9))
+    together, counts = means.means(fields), means.histogram(bins, None, 4)
+    for n in range(5):
+        np.testing.assert_array_equal(together[:, n], means.means(fields[:, n]))
+        np.testing.assert_array_equal(counts[n], means.histogram(bins[n], None, 4))
+
+
 def test_a_region_without_a_valid_point_has_no_mean() -> None:
     means = AreaMeans((region("one", "100", "10"), region("all", "111", "11")), WEIGHTS)
     valid = np.ones((3, 2), dtype=bool)

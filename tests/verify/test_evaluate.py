@@ -110,6 +110,19 @@ def test_analyses_of_other_days_are_a_probabilistic_climatology(planet: Path, tm
     assert np.isnan(scores["rmse"].sel(system="climatology_ensemble")).all()
 
 
+def test_an_events_channel_is_scored_though_it_only_follows_from_winds(tmp_path: Path) -> None:
+    # Analyses of wind (3, 4), whose speed is 5, and one of two members 2 higher, (5, 6), with one above 7.
+    winds, speed = ("t2m", "u10m", "v10m"), "ws10m"
+    fields = np.broadcast_to(np.array([0, 3, 4])[:, None, None], (len(TIMES), 3, *GRID.shape)).astype(np.float32)
+    write_store(tmp_path / "store.zarr", TIMES, fields, winds, GRID)
+    make_run(tmp_path / "RUN", (0, 1), INITS[:2], fields=fields, channels=winds, added=np.array([0.0, 2.0]))
+    with xr.open_dataset(verify(config(tmp_path, "out", events=["ws10m > 7"])) / "scores.nc") as scores:
+        assert scores["channel"].values.tolist() == [*winds, speed]
+        np.testing.assert_allclose(scores["brier"].sel(system="ensemble"), 1 / 4, rtol=1e-12)
+    with pytest.raises(InputError, match=r"ws10m of 'ws10m > 7\.0' is not among the channels .* u10m, v10m"):
+        verify(config(tmp_path, "asked", events=["ws10m > 7"], channels=["u10m", "v10m"]))
+
+
 def test_events_and_regions_are_scored(planet: Path, tmp_path: Path) -> None:
     # Analyses of 0 and members of 1, 2 and 6: above 1.5 are two of three, and the analysis never.
     store = write_store(tmp_path / "zero.zarr", TIMES, 0 * analyses(), CHANNELS, GRID)

@@ -222,6 +222,14 @@ def test_valid_times_alone_start_at_the_first(tmp_path: Path) -> None:
     assert (stated.lead_hours, stated.notes) == (LEADS[2:], ())
 
 
+def test_analyses_of_months_are_no_forecast(tmp_path: Path) -> None:
+    data = cf_file(1, 2).drop_vars(["forecast_reference_time", "realization"]).isel(time=[0, 1])
+    first = data["time"].values[0]
+    data.assign_coords(time=first + np.array([0, 47 * 24]) * np.timedelta64(1, "h")).to_netcdf(tmp_path / "f.nc")
+    with pytest.raises(InputError, match=r"f.nc.* states no initial time, and its 2 times .*pass analyses as store="):
+        open_forecast(tmp_path / "f.nc")
+
+
 def test_a_time_with_its_lead_time_beside_it(tmp_path: Path) -> None:
     """CF without a reference time: the valid time less the forecast period."""
     data = cf_file(0, 1).drop_vars("forecast_reference_time")

@@ -112,8 +112,13 @@ def test_bad_climatologies_are_named(foreign: Path, tmp_path: Path) -> None:
     counted = weatherbench().assign_coords(dayofyear=np.arange(366))
     with pytest.raises(InputError, match=r"zero\.zarr has dayofyear \[0, 1, .*expected each once from 1 to 366"):
         open_foreign(str(to_zarr(counted, tmp_path / "zero.zarr")), GRID)
-    with pytest.raises(InputError, match=r"there is no source at .*absent"):
+    with pytest.raises(InputError, match=r"climatology: there is no source at .*absent.*; or .*climatology=none"):
         open_foreign(str(tmp_path / "absent"), GRID)
+    dated = weatherbench().isel(dayofyear=slice(2), hour=0, drop=True).rename(dayofyear="time")
+    for times in (np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[ns]"), np.arange(2)):
+        path = to_zarr(dated.assign_coords(time=times), tmp_path / f"dated_{times.dtype.kind}.zarr")
+        with pytest.raises(InputError, match=r"climatology: .*dated_.\.zarr is none, for it goes along time; expected"):
+            open_foreign(str(path), GRID)
     unknown = weatherbench()[["2m_temperature"]].rename({"2m_temperature": "warmth"})
     with pytest.raises(InputError, match=r"u\.zarr holds no climatology that can be used: no variable of ours"):
         open_foreign(str(to_zarr(unknown, tmp_path / "u.zarr")), GRID)

@@ -58,6 +58,8 @@ def test_the_root_may_come_before_the_mean() -> None:
     np.testing.assert_allclose(metrics["spread"], [NAN, NAN, (1 + np.sqrt(2)) / 2, NAN, 3])
     assert metrics["mse"] == pytest.approx(found()["mse"], nan_ok=True)
     np.testing.assert_allclose(metrics["acc"], found()["acc"])
+    # Of the mean variance, not of the mean spread, is what more members would remove.
+    np.testing.assert_allclose(metrics["debiased_rmse"], found()["debiased_rmse"])
 
 
 def test_an_initial_time_counts_as_often_as_it_is_drawn() -> None:
@@ -84,6 +86,10 @@ def test_means_leave_out_what_is_missing() -> None:
     np.testing.assert_allclose(average(values, np.ones((1, 3))), [[4, 6, NAN]])
     drawn = np.array([[2.0, 0, 0], [0, 2, 1]])
     np.testing.assert_allclose(average(values, drawn), [[1, NAN, NAN], [14 / 3, 17 / 3, NAN]])
+
+
+def test_an_infinite_statistic_is_not_passed_over() -> None:
+    assert average(np.array([[1.0], [np.inf]]), np.ones((1, 2))) == np.inf
 
 
 def test_sums_of_any_partition_make_the_same_means() -> None:

@@ -152,3 +152,22 @@ def test_regions_that_cannot_be_used_are_refused(names: list[str], config: dict[
 
 def test_regions_that_are_scored_by_default_exist() -> None:
     assert tuple(made(*REGIONS)) == REGIONS
+
+
+def test_default_regions_are_those_with_points_on_the_grid() -> None:
+    alps = Grid(np.linspace(48.0, 44.0, 5), np.linspace(5.0, 16.0, 12))
+    names = [region.name for region in make_regions(VerifyConfig(), alps, None)]
+    assert names == ["global", "northern_extratropics", "europe"]
+    assert [region.name for region in make_regions(VerifyConfig(), COARSE, None)] == list(REGIONS)
+    with pytest.raises(InputError, match="'tropics' has no point of the grid"):
+        make_regions(VerifyConfig(regions="tropics"), alps, None)
+
+
+def test_no_region_but_boxes_of_ones_own() -> None:
+    found = make_regions(VerifyConfig(regions=[], boxes={"mine": [48.0, 5.0, 44.0, 16.0]}), COARSE, None)
+    assert [region.name for region in found] == ["mine"]
+
+
+def test_one_member_is_no_probabilistic_climatology() -> None:
+    with pytest.raises(InputError, match="climatology_members must be 0 or at least 2"):
+        VerifyConfig(climatology_members=1)

@@ -226,7 +226,7 @@ def test_forecasts_with_gaps_are_refused_or_left_out_for_every_system(culprit: s
     assert hit is not None
     hit[:, 3] = np.nan
     with pytest.raises(
-        InputError, match=f"{culprit} has no number at 3 points where the analysis has one; pass missing"
+        InputError, match=f"{culprit} has no finite number at 3 points where the analysis has one; pass missing"
     ):
         scored(fields)
     found = scored(fields, skip=True)
@@ -331,3 +331,26 @@ def test_ranks_agree_with_the_scores_package(size: int) -> None:
     forecast, observed = xr.DataArray(fields, dims=("member", *dims)), xr.DataArray(target, dims=dims)
     theirs = scores.probability.rank_histogram(forecast, observed, "member")
     np.testing.assert_allclose(found[0], theirs.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_is_no_number(value: float) -> None:
+    target, forecast = members(2)
+    broken, fields = forecast.copy(), np.stack([forecast, forecast + 1])
+    broken[0, 1] = fields[1, 2, 3] = value
+    for given in (Fields(target, None, {"it": broken}, {}), Fields(target, None, {}, {"it": fields})):
+        with pytest.raises(InputError, match="it has no finite number at 1 points"):
+            scored(given)
+        left = scored(given, skip=True)
+        assert left.coverage.item() < 1
+        assert all(np.isfinite(of["it"]).all() for of in left.statistics.values())
+    without = scored(Fields(broken, None, {"it": forecast}, {}))
+    assert without.coverage.item() < 1
+    assert np.isfinite(without.statistics["squared_error"]["it"]).all()
+
+
+def test_large_numbers_are_numbers() -> None:
+    target = np.full((3, 4), 1e38, np.float32)
+    found = scored(Fields(target, None, {"it": target}, {}))
+    assert found.coverage.item() == 1
+    assert found.statistics["error"]["it"].item() == 0

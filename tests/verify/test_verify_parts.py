@@ -1,9 +1,11 @@
 """A verification's parts: whoever does them, and however they are cut, the results are the same."""
 
 import itertools
+import os
 import tracemalloc
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -62,13 +64,28 @@ def alone(planet: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("count", "megabytes", "number"),
-    [(1, 1, 1), (3, 1, 3), (7, 1, 4), (128, 1, 4), (129, 1, 5), (1025, 1, 33), (40, 128, 20), (5, 900, 5)],
+    [
+        (1, 1, 1),
+        (3, 1, 3),
+        (7, 1, 4),
+        (128, 1, 4),
+        (129, 1, 5),
+        (1025, 1, 33),
+        (40, 128, 20),
+        (5, 900, 5),
+        (1460, 900, 256),
+    ],
 )
 def test_parts_hold_every_initial_time_once_and_are_never_long(count: int, megabytes: int, number: int) -> None:
     found = cut(count, megabytes * 2**20)
     assert len(found) == number
     assert list(itertools.chain(*(range(count)[span] for span in found))) == list(range(count))
     assert all(1 <= span.stop - span.start <= 32 for span in found)
+
+
+def test_lead_times_together_score_as_each_alone(planet: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fourcast.verify.scoring.TOGETHER", 1)
+    assert_same(verify(config(planet, "each", **EVERYTHING)), alone, 1e-12)
 
 
 @pytest.mark.parametrize("fewest", [1, 3])
@@ -129,10 +146,7 @@ def test_changed_inputs_do_not_use_what_is_left(planet: Path, tmp_path: Path) ->
     run = make_run(tmp_path / "RUN", inits=INITS[:2])
     digest = make_plan(config(planet, "x", forecast=str(run))).digest
     assert make_plan(config(planet, "y", forecast=str(run), workers=2, part="1/2")).digest == digest
-    make_run(tmp_path / "new", inits=INITS[:1])
-    for file in (run / "2026-08-01T00").iterdir():
-        file.unlink()
-        (tmp_path / "new/2026-08-01T00" / file.name).rename(file)
+    os.utime(next(run.glob("*/*.nc")), (1, 1))  # a member made anew in its place
     assert make_plan(config(planet, "x", forecast=str(run))).digest != digest
 
 
@@ -154,6 +168,32 @@ def test_what_a_killed_process_left_half_written_is_removed(planet: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", ["createVariable", "close"])
+def test_a_full_disk_is_named_and_what_is_finished_kept(
+    planet: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    asked = config(planet, f"full_{step}")
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("NetCDF: HDF error")
+
+    class Full(netCDF4.Dataset):
+        def __exit__(self, *_: object) -> None:
+            self.close()
+            full()
+
+    with monkeypatch.context() as patch:
+        if step == "close":
+            patch.setattr("fourcast.verify.part.netCDF4.Dataset", Full)
+        else:
+            patch.setattr("fourcast.verify.part.PartWriter._define", full)
+        with pytest.raises(
+            OSError, match=r"part.*\.nc could not be written .*HDF error; .* MiB are free there\); make"
+        ):
+            verify(asked)
+    assert (verify(asked) / "scores.csv").exists()
+
+
 def test_memory_does_not_grow_with_initial_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(90.0 - 2.0 * np.arange(90), 2.0 * np.arange(180))
     fields = np.random.default_rng(1).normal(0, 1, (len(TIMES), 3, *grid.shape)).astype(np.float32)

@@ -44,9 +44,15 @@ function traceLine(context, line, turn, place) {
   }
 }
 
+// Between lines of longitude, and between lines of latitude.
+function degreesApart(map) {
+  const { west, east } = extentOf(map);
+  return [60, 30, 20, 10, 5, 2, 1].find((degreesEach) => (east - west) / degreesEach >= 4) || 1;
+}
+
 function drawDegrees(context, map, place, ratio) {
   const { west, east, north, south } = extentOf(map);
-  const step = [60, 30, 20, 10, 5, 2, 1].find((degreesEach) => (east - west) / degreesEach >= 4) || 1;
+  const step = degreesApart(map);
   const lines = [];
   for (let lon = Math.ceil(west / step) * step; lon < east; lon += step)
     lines.push([place.x(lon), 0, place.x(lon), context.canvas.height]);

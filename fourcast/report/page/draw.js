@@ -7,7 +7,8 @@ function roundStep(raw) {
 
 // Round values within [low, high], about `count` of them.
 function ticks(low, high, count) {
-  if (!(high > low)) return { values: [low], step: Math.abs(low) || 1 };
+  // Nearly the same: steps too small to be counted.
+  if (!(high - low > 1e-12 * Math.max(Math.abs(low), Math.abs(high)))) return { values: [low], step: Math.abs(low) || 1 };
   const step = roundStep((high - low) / count);
   const values = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) values.push(i * step);

@@ -28,8 +28,8 @@ function showLeads() {
 }
 
 function uncertaintyText() {
-  const told = scores.attributes.uncertainty;
-  return told ? `Shaded: ${told}` : "";
+  const told = scores.attributes.uncertainty || "";
+  return scores.attributes.uncertainty_samples === 0 ? `No shading: ${told}.` : told && `Shaded: ${told}.`;
 }
 
 async function drawLeads(state) {

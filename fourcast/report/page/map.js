@@ -2,6 +2,8 @@
 
 const HINT =
   "Point at the map, or focus it and use the arrow keys, to read values. A click, or Enter, shows the forecast through time at a point.";
+// Hours into the forecast at which the map opens, where it goes so far: at its start all members are alike.
+const OPENS_AT = 24;
 
 function showMap(map) {
   if (!map || !map.channels.length)
@@ -11,7 +13,7 @@ function showMap(map) {
     channel: map.channels[0],
     view: "mean",
     member: map.members[0],
-    lead: 0,
+    lead: Math.max(0, map.lead_hours.findIndex((hours) => hours >= OPENS_AT)),
     smooth: true,
     fitted: false,
     cursor: null,
@@ -50,7 +52,8 @@ function buildFrame(state) {
 
 function mapNotes(map) {
   const rounding = make("span", { id: "map-rounding" });
-  return make("p", { class: "fine" }, rounding, ` ${map.left_out.join(" ")}`);
+  const lines = `Thin straight lines are ${degreesApart(map)}° apart.`;
+  return make("p", { class: "fine" }, rounding, ` ${[lines, ...map.left_out].join(" ")}`);
 }
 
 // Take what was chosen, bring the controls in line with it, and draw.

@@ -64,6 +64,6 @@ function betterIs(metric) {
 
 function channelText(name) {
   const place = along("channel").indexOf(name);
-  const known = (along("long_name")[place] || "").replace(/_/g, " ");
+  const known = spoken(along("long_name")[place] || "");
   return known ? `${name}: ${known}` : name;
 }

@@ -5,9 +5,9 @@ const MOST_MEMBERS = 50;
 async function pointSeries(map, channel, row, column) {
   const place = row * map.longitude.length + column;
   const size = map.longitude.length * map.latitude.length;
-  const names = Object.keys(channel.views)
-    .filter((name) => ["mean", "analysis"].includes(name) || name.startsWith("member "))
-    .slice(0, MOST_MEMBERS);
+  const held = Object.keys(channel.views);
+  const members = held.filter((name) => name.startsWith("member ")).slice(0, MOST_MEMBERS);
+  const names = [...members, ...held.filter((name) => ["mean", "analysis"].includes(name))];
   const packs = await Promise.all(names.map((name) => integersOf(channel.views[name].pack, map.longitude.length)));
   const valueAt = (view, integers) => (_, lead) => {
     const integer = integers[lead * size + place];

@@ -110,9 +110,14 @@ function preferred(systems) {
 }
 
 function anyValue(score, system) {
-  const places = { system: along("system").indexOf(system), region: 0 };
-  return along("channel").some((_, channel) =>
-    along("lead_time").some((__, lead) => Number.isFinite(score.at({ ...places, channel, lead_time: lead }))),
+  const places = { system: along("system").indexOf(system) };
+  const regions = along("region").length ? along("region") : [""];
+  return regions.some((_, region) =>
+    along("channel").some((__, channel) =>
+      along("lead_time").some((___, lead) =>
+        Number.isFinite(score.at({ ...places, region, channel, lead_time: lead })),
+      ),
+    ),
   );
 }
 

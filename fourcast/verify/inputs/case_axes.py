@@ -30,6 +30,8 @@ UNIT_HOURS = {"h": 1.0, "d": 24.0, "m": 1 / 60, "s": 1 / 3600}
 """Hours in a unit of time, by its first letter."""
 STATED = ("forecast_reference_time", "init_time", "initial_time", "initialization_time", "reference_time")
 """Attributes of a file that may say from when its forecast is."""
+LONGEST_ASSUMED = np.timedelta64(46 * 24, "h")
+"""No forecast from a single initial time is longer, among those that do not say from when they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def _places(
 
 
 def _stated_init(dataset: xr.Dataset, valid_times: Hours) -> Hours:
-    """The initial time that the file's attributes state, or else its first valid time."""
+    """The initial time that attributes state, or else the first valid time; InputError for times like analyses'."""
     for name in STATED:
         if name in dataset.attrs:
             try:
@@ -120,7 +122,13 @@ def _stated_init(dataset: xr.Dataset, valid_times: Hours) -> Hours:
                 return _whole_hours(name, np.array([np.datetime64(text, "s")]))
             except ValueError as error:
                 raise InputError(f"has the attribute {name} {dataset.attrs[name]!r}, expected a time") from error
-    return valid_times.min(keepdims=True)
+    first, last = valid_times.min(keepdims=True), valid_times.max()
+    if last - first[0] > LONGEST_ASSUMED:
+        raise InputError(
+            f"states no initial time, and its {valid_times.size} times from {first[0]} to {last} are too many days for "
+            "one forecast; give it a forecast_reference_time, or pass analyses as store="
+        )
+    return first
 
 
 def _axis(dataset: xr.Dataset, name: str, values: Callable[[xr.Dataset, str], Hours]) -> tuple[str | None, Hours]:

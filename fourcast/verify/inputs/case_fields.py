@@ -134,7 +134,7 @@ def fields_of(header: Header, axes: CaseAxes, recent: Recent) -> Iterator[CaseFi
 def _one_case(dataset: xr.Dataset, axes: CaseAxes) -> xr.Dataset:
     """The first case and member as if it were an analysis."""
     dims = [dim for dim in (*axes.dims, axes.member_dim) if dim is not None]
-    return dataset.isel(dict.fromkeys(dims, 0)).drop_vars(axes.others).assign_coords(time=ANY_TIME)
+    return dataset.drop_vars(axes.others).isel(dict.fromkeys(dims, 0)).assign_coords(time=ANY_TIME)
 
 
 def _unfit(array: xr.DataArray, piece: Piece, axes: CaseAxes) -> str | None:

@@ -35,7 +35,11 @@ def open_foreign(path: str, grid: Grid) -> Climate:
     InputError where there is none, it holds no variable of ours, or it is on another grid than the analyses.
     """
     resources, recent = ExitStack(), Recent()
-    found = [field for header in open_headers(path, resources) for field in _fields(header, recent)]
+    try:
+        headers = open_headers(path, resources)
+    except InputError as error:
+        raise InputError(f"climatology: {error}; or go without: climatology=none") from error
+    found = [field for header in headers for field in _fields(header, recent)]
     # Other days are seldom needed soon: none is read for a neighbour's sake.
     parts = tuple(replace(field, together_bytes=0) for field in found if isinstance(field, CaseFields))
     if not parts:
@@ -74,6 +78,7 @@ class _ForeignClimate:
 
 def _fields(header: Header, recent: Recent) -> Iterator[CaseFields | str]:
     dataset = with_usual_units(_without_suffix(header.dataset))
+    _require_no_dates(header.path, dataset)
     try:
         hours, days = _whole(dataset, HOUR, 0, 23), _whole(dataset, DAY, 1, 366)
         if len(days) not in (1, 366):
@@ -88,6 +93,15 @@ def _fields(header: Header, recent: Recent) -> Iterator[CaseFields | str]:
     }
     axes = CaseAxes(dims, places, None, (0,), tuple(n for n in (HOUR, DAY, "time") if n in dataset.coords), False)
     yield from fields_of(replace(header, dataset=dataset), axes, recent)
+
+
+def _require_no_dates(path: str, dataset: xr.Dataset) -> None:
+    dated = [str(name) for name in dataset.dims if name == "time" or dataset[name].dtype.kind in "mM"]
+    if dated:
+        raise InputError(
+            f"climatology: {path} is none, for it goes along {', '.join(dated)}; expected hour and dayofyear in place "
+            "of dates, as in WeatherBench 2's; name one of these, or go without: climatology=none"
+        )
 
 
 def _without_suffix(dataset: xr.Dataset) -> xr.Dataset:

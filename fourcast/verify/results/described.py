@@ -23,7 +23,8 @@ SYSTEMS = {
     "ensemble": "all members, the control among them",
     "persistence": "the analysis at the initial time",
     "climatology": "the climatology at the valid time",
-    "climatology_ensemble": "the probabilistic climatology: analyses of other years from the same time of the year",
+    "climatology_ensemble": "the probabilistic climatology: analyses of other times at the same hour of day and, where "
+    "the climatology has seasons, the same time of the year",
 }
 
 
@@ -106,7 +107,8 @@ def _uncertainty(plan: Plan) -> dict[str, str | int | float]:
     if config.samples == 0:
         return {"uncertainty": "no intervals were asked for", "uncertainty_samples": 0}
     if size < FEWEST:
-        text = f"no intervals: {size} initial times are too few, from {FEWEST} on they are given"
+        times = "1 initial time is" if size == 1 else f"{size} initial times are"
+        text = f"no intervals: {times} too few, from {FEWEST} on they are given"
         return {"uncertainty": text, "uncertainty_samples": 0}
     block = block_length(size, config)
     text = (

@@ -13,9 +13,9 @@ from fourcast.variables import parse_channel, parse_channels
 from fourcast.verify.inputs.forecasts import Forecast
 from fourcast.verify.plan import Plan, control_position
 from fourcast.verify.results.described import described
+from fourcast.verify.results.figures import LABELS, titled
 from fourcast.verify.results.merge import added
 from fourcast.verify.results.metrics import kind
-from fourcast.verify.results.plots import LABELS, titled
 from fourcast.verify.results.results_file import Coordinate, ResultsFile
 from fourcast.verify.results.table import headline_channels, lead_hours, units_of
 
@@ -24,6 +24,7 @@ LEAD = 72
 """Hours into the forecast that pictures of maps show, or the nearest there is."""
 MOST_CHANNELS = 3
 """Rows of a picture of maps."""
+SPREAD = "spread (standard deviation)"
 PLACE = ("lead_time", "channel", "latitude", "longitude")
 
 
@@ -105,10 +106,12 @@ def _draw_errors(at: xr.Dataset, systems: Sequence[str], folder: Path) -> Path:
     fields = {f"RMSE of the {LABELS[kind(system)]}": at["rmse"].sel(system=system).values for system in systems}
     spread = at["spread"].isel(ensemble=0).values if "spread" in at and len(systems) == 2 else None
     if spread is not None:
-        fields["spread (standard deviation)"] = spread
-    scale = round_levels(list(fields.values()), FROM_ZERO)
+        fields[SPREAD] = spread
+    scales = dict.fromkeys(fields, round_levels(list(fields.values()), FROM_ZERO))
+    if spread is not None and _faint(spread, scales[SPREAD]):
+        scales[SPREAD] = round_levels([spread], FROM_ZERO)
     bias = at["bias"].sel(system=systems[-1]).values
-    panels = [Panel(title, field, FROM_ZERO, scale) for title, field in fields.items()]
+    panels = [Panel(title, field, FROM_ZERO, scales[title]) for title, field in fields.items()]
     panels.append(Panel(f"bias of the {LABELS[kind(systems[-1])]}", bias, "PuOr_r", round_levels([bias], "PuOr_r")))
     grid = Grid(at["latitude"].values, at["longitude"].values)
     land = at["land"].values if "land" in at else None
@@ -116,6 +119,11 @@ def _draw_errors(at: xr.Dataset, systems: Sequence[str], folder: Path) -> Path:
     forecast = systems[0].rpartition("/")[0]
     title = f"{forecast} {name}, {hours} h into the forecast, over {int(at['cases'].max())} initial times".strip()
     return save(figure, titled(at, title), folder / f"error_maps_{name}.png")
+
+
+def _faint(field: Float, levels: Float) -> bool:
+    """Whether a field stays within a quarter of its colours, where nothing of it would be seen."""
+    return bool(np.nanmax(field, initial=0.0) < levels[-1] / 4)
 
 
 def draw_forecast(plan: Plan, scores: xr.Dataset, folder: Path) -> Path:

@@ -16,12 +16,16 @@ from fourcast.forecast.netcdf import LOCK
 from fourcast.verify.inputs.recent import Recent
 from fourcast.verify.part import LAYOUT
 
-MOST_BYTES = 2**24
-"""A variable of a part of so much is read once and kept while there is room."""
+MOST_BYTES = 2**23
+"""A variable that is no more in all parts together is read once and kept: few enough for all variables to stay."""
+
+
+MOST_OPEN = 128
+"""Files that stay open; systems allow a process from 256 on."""
 
 
 class Parts(Sequence[Path]):
-    """Paths of parts whose files stay open while this context manager is: reading many variables is faster so."""
+    """Paths of parts, of which the first MOST_OPEN stay open while this context manager is: reading is faster so."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
@@ -41,8 +45,23 @@ class Parts(Sequence[Path]):
 
     def __enter__(self) -> "Parts":
         with LOCK:
-            self.files = tuple(self._resources.enter_context(netCDF4.Dataset(path)) for path in self.paths)
+            first = self.paths[:MOST_OPEN]
+            self.files = tuple(self._resources.enter_context(netCDF4.Dataset(path)) for path in first)
         return self
+
+    @contextmanager
+    def file(self, place: int) -> Iterator[Any]:
+        """One of the files, which may be closed afterwards."""
+        if place < len(self.files):
+            yield self.files[place]
+            return
+        with LOCK:
+            file = netCDF4.Dataset(self.paths[place])
+        try:
+            yield file
+        finally:
+            with LOCK:
+                file.close()
 
     def __exit__(self, *_: object) -> None:
         with LOCK:
@@ -83,12 +102,14 @@ def _left(name: str, chosen: dict[str, int]) -> tuple[str, ...]:
 def _pieces(parts: Sequence[Path], name: str, chosen: dict[str, int]) -> Iterator[Any]:
     where = tuple(chosen.get(dim, slice(None)) for dim in LAYOUT[name])
     with _opened(parts) as opened:
-        for i_part, file in enumerate(opened.files):
-            variable = file[name]
-            if 8 * math.prod(variable.shape) <= MOST_BYTES:
-                yield opened.recent.get((i_part, name), partial(_read, variable))[where].copy()
-            else:
-                yield _read(variable, where)
+        for i_part in range(len(opened)):
+            with opened.file(i_part) as file:
+                variable = file[name]
+                if 8 * math.prod(variable.shape) * len(opened) <= MOST_BYTES:
+                    piece = opened.recent.get((i_part, name), partial(_read, variable))[where].copy()
+                else:
+                    piece = _read(variable, where)
+            yield piece
 
 
 def _read(variable: Any, where: tuple[int | slice, ...] = (slice(None),)) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def _statistic(metric: Metric, statistics: Statistics, i_system: int, system: st
 def average(values: Float64, weights_BI: Float64) -> Float64:
     """Weighted means over initial times, values [I, …] → [B, …]; NaN does not count, and is the mean of nothing."""
     flat_IN = values.reshape(len(values), -1)
-    held_IN = np.isfinite(flat_IN)
+    held_IN = ~np.isnan(flat_IN)
     if held_IN.all():
         mean_BN = weights_BI @ flat_IN / weights_BI.sum(axis=1, keepdims=True)
     else:
@@ -145,11 +145,15 @@ def score(
         if values is not None:
             found[name] = finish(metric, average(values, weights_BI), root_first)
     if {"rmse", "spread"} <= found.keys():
-        found |= _combined(found, systems, members)
+        variances = series(METRICS["spread"], statistics, systems, root_first=False)
+        assert variances is not None
+        found |= _combined(found, average(variances, weights_BI), systems, members)
     return found
 
 
-def _combined(found: Mapping[str, Float64], systems: Sequence[str], members: Mapping[str, int]) -> dict[str, Float64]:
+def _combined(
+    found: Mapping[str, Float64], variance: Float64, systems: Sequence[str], members: Mapping[str, int]
+) -> dict[str, Float64]:
     """Spread over skill, of ensembles, and the RMSE without the part that more members would remove, of their means."""
     ratio, debiased = np.full_like(found["rmse"], np.nan), np.full_like(found["rmse"], np.nan)
     for name, size in members.items():
@@ -158,6 +162,6 @@ def _combined(found: Mapping[str, Float64], systems: Sequence[str], members: Map
         one, mean = systems.index(name), systems.index(sibling(name, "ensemble_mean"))
         spread, rmse = found["spread"][:, one], found["rmse"][:, mean]
         np.divide(np.sqrt((size + 1) / size) * spread, rmse, out=ratio[:, one], where=rmse > 0)
-        remaining = found["mse"][:, mean] - found["spread"][:, one] ** 2 / size
+        remaining = found["mse"][:, mean] - variance[:, one] / size
         np.sqrt(remaining, out=debiased[:, mean], where=remaining >= 0)
     return {"spread_skill_ratio": ratio, "debiased_rmse": debiased}

@@ -1,50 +1,20 @@
 """Pictures of scores: against lead time, ranks, reliability and spectra; matplotlib is imported only to draw."""
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from fourcast.drawing import COLOURS, TITLE, labelled, save
-from fourcast.errors import InputError
+from fourcast.drawing import COLOURS, labelled, raised, save
+from fourcast.verify.results.figures import finish, panels, style, titled
 from fourcast.verify.results.metrics import kind
 from fourcast.verify.results.table import HEADLINE_LEADS, headline_channels, headline_region, lead_hours, units_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-LABELS = {
-    "control": "control", "ensemble_mean": "ensemble mean", "ensemble": "ensemble", "spread": "spread",
-    "members": "members", "persistence": "persistence", "climatology": "climatology",
-    "climatology_ensemble": "probabilistic climatology", "analysis": "analysis",
-}  # fmt: skip
-"""What systems, and what is shown of them, are called."""
-STYLES: dict[str, dict[str, Any]] = {
-    "control": {"color": COLOURS["blue"], "linestyle": "-", "marker": "o"},
-    "ensemble_mean": {"color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
-    "ensemble": {"color": COLOURS["vermilion"], "linestyle": "-", "marker": "s"},
-    "spread": {"color": COLOURS["green"], "linestyle": "-", "marker": "^"},
-    "members": {"color": COLOURS["green"], "linestyle": "-", "marker": ""},
-    "persistence": {"color": COLOURS["grey"], "linestyle": "--", "marker": ""},
-    "climatology": {"color": COLOURS["black"], "linestyle": ":", "marker": ""},
-    "climatology_ensemble": {"color": COLOURS["black"], "linestyle": "-.", "marker": ""},
-    "analysis": {"color": COLOURS["black"], "linestyle": "-", "marker": ""},
-}
-"""Line styles differ as well as colours."""
-SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of several forecasts, Okabe & Ito's."""
-KINDS: dict[str, dict[str, Any]] = {
-    "control": {"linestyle": "--", "marker": "o"},
-    "ensemble_mean": {"linestyle": "-", "marker": "s"},
-    "ensemble": {"linestyle": "-", "marker": "s"},
-    "spread": {"linestyle": ":", "marker": "^"},
-    "members": {"linestyle": ":", "marker": ""},
-}
-"""How the systems of one of several forecasts differ."""
 DECADES = 1e9
 """Of a spectrum's range that is shown: below it is rounding."""
 SHOWN_LEADS = 4
@@ -53,27 +23,22 @@ Line = tuple[str, str]
 """(metric, system)."""
 
 
-def require_matplotlib() -> None:
-    """Raise InputError where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install fourcast[report], or pass plots=false") from error
-
-
 def draw_scores(scores: xr.Dataset, folder: Path) -> list[Path]:
     """One PNG for every question that the scores answer, of the headline channels and region."""
     systems = [str(name) for name in scores["system"].values]
     singles = [name for name in systems if not kind(name).endswith("ensemble")]
     ensembles = [name for name in systems if kind(name) == "ensemble"]
-    pictures = [draw_lines(scores, "RMSE", [("rmse", name) for name in singles], folder / "rmse.png")]
+    pictures = []
+    if "rmse" in scores:
+        pictures.append(draw_lines(scores, "RMSE", [("rmse", name) for name in singles], folder / "rmse.png"))
     if "acc" in scores:
         lines = [("acc", name) for name in singles if name != "climatology"]
         pictures.append(draw_lines(scores, "Anomaly correlation (ACC)", lines, folder / "acc.png"))
-    if ensembles:
+    if ensembles and "crps" in scores:
         lines = [("crps", name) for name in systems if kind(name) != "ensemble_mean"]
         title = "CRPS (fair); of a single field its mean absolute error"
         pictures.append(draw_lines(scores, title, lines, folder / "crps.png"))
+    if ensembles and {"rmse", "spread"} <= set(scores):
         lines = [("rmse", n.removesuffix("ensemble") + "ensemble_mean") for n in ensembles]
         lines += [("spread", name) for name in ensembles]
         title = "RMSE of the ensemble mean, and spread × √((M + 1)/M), equal if the ensemble is reliable"
@@ -106,7 +71,7 @@ def draw_lines(scores: xr.Dataset, title: str, lines: Sequence[Line], path: Path
         axis.set_title(name if dimensionless else labelled(name, units_of(scores, name)), fontsize=10)
         axis.set_ylim(*((None, 1.02) if dimensionless else (0, None)))
         _days(axis, lead_hours(scores))
-    _finish(figure, axes, "lead time (days)")
+    finish(figure, axes, "lead time (days)")
     region = headline_region(scores).replace("_", " ")
     return save(figure, titled(scores, f"{title}, {region}{_shading(scores, lines)}"), path)
 
@@ -116,6 +81,9 @@ def _draw_line(axis: "Axes", found: xr.Dataset, line: Line, before: str) -> None
     at, days = found.sel(system=system), np.array(lead_hours(found)) / 24
     look = style(found, system, "spread" if metric == "spread" else kind(system))
     look["label"] = before + look["label"]
+    if len(days) == 1 and not look["marker"]:
+        axis.axhline(float(at[metric].values[0]), linewidth=1.6, **look)  # of a line through one point nothing is seen
+        return
     axis.plot(days, at[metric].values, markersize=3, linewidth=1.6, **look)
     if f"{metric}_low" in at:
         low, high = at[f"{metric}_low"].values, at[f"{metric}_high"].values
@@ -129,15 +97,6 @@ def _shading(scores: xr.Dataset, lines: Sequence[Line]) -> str:
     return f" (shaded: {100 * scores.attrs['uncertainty_level']:g} % interval)"
 
 
-def style(scores: xr.Dataset, system: str, what: str) -> dict[str, Any]:
-    """How a line of a system is drawn; ``what`` is its kind, or what of it is shown."""
-    name = system.rpartition("/")[0]
-    if not name:
-        return {"label": LABELS[what], **STYLES[what]}
-    place = scores.attrs["forecasts"].split("\n").index(name)
-    return {"label": f"{name} {LABELS[what]}", "color": SEVERAL[place % len(SEVERAL)], **KINDS[what]}
-
-
 def draw_ranks(scores: xr.Dataset, path: Path) -> Path:
     """Rank histograms of the headline channels at some lead times, one row for every forecast."""
     chosen, leads = headline_channels(scores)[:3], shown_leads(scores)
@@ -145,8 +104,8 @@ def draw_ranks(scores: xr.Dataset, path: Path) -> Path:
     figure, axes = panels(len(chosen) * len(ensembles), columns=len(chosen))
     held = scores["rank_histogram"].sel(region=headline_region(scores))
     for axis, (system, name) in zip(axes, ((s, n) for s in ensembles for n in chosen), strict=True):
-        shares = held.sel(ensemble=system, channel=name).dropna("rank", how="all")
-        count = shares.sizes["rank"]
+        count = int(scores["members"].sel(ensemble=system)) + 1
+        shares = held.sel(ensemble=system, channel=name).isel(rank=slice(count))
         edges = np.arange(count + 1) - 0.5
         for i, colour in zip(leads, _shades(len(leads)), strict=True):
             label = f"{lead_hours(scores)[i]} h"
@@ -157,7 +116,7 @@ def draw_ranks(scores: xr.Dataset, path: Path) -> Path:
         axis.set_xticks(np.arange(count)[:: -(-count // 9)])
         axis.set_ylim(0, None)
     axes[0].set_ylabel("share × number of ranks")
-    _finish(figure, axes, "members below the analysis", columns=len(chosen))
+    finish(figure, axes, "members below the analysis", columns=len(chosen))
     title = f"Rank histograms, {headline_region(scores).replace('_', ' ')}; 1 everywhere if the ensemble is reliable"
     return save(figure, titled(scores, title), path)
 
@@ -174,6 +133,7 @@ def draw_reliability(scores: xr.Dataset, path: Path) -> Path:
         inset = axis.inset_axes((0.14, 0.7, 0.34, 0.24))
         for i, colour in zip(leads, _shades(len(leads)), strict=True):
             one = at.isel(lead_time=i)
+            one = one.isel(bin=(one["reliability_share"] > 0).values)  # few members reach but few probabilities
             label = f"{lead_hours(scores)[i]} h"
             look = {"color": colour, "linewidth": 1.5}
             axis.plot(one["reliability_forecast"], one["reliability_observed"], marker="o", ms=3, label=label, **look)
@@ -181,10 +141,12 @@ def draw_reliability(scores: xr.Dataset, path: Path) -> Path:
         inset.set_yscale("log")
         inset.set_title("share of cases", fontsize=7, pad=2)
         inset.tick_params(labelsize=6)
-        axis.set_title(f"{system.rpartition('/')[0]} {event} {units_of(scores, event.split()[0])}".strip(), fontsize=10)
+        axis.set_title(
+            f"{system.rpartition('/')[0]} {event} {raised(units_of(scores, event.split()[0]))}".strip(), fontsize=10
+        )
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes[0].set_ylabel("how often it happened")
-    _finish(figure, axes, "forecast probability", columns=min(3, len(events)))
+    finish(figure, axes, "forecast probability", columns=min(3, len(events)))
     title = f"Reliability of probabilities, {headline_region(scores).replace('_', ' ')}"
     return save(figure, titled(scores, title), path)
 
@@ -203,7 +165,7 @@ def draw_spectra(scores: xr.Dataset, path: Path) -> Path:
         axis.invert_xaxis()
         axis.minorticks_off()
         axis.set_ylim(bottom=max(axis.get_ylim()[0], axis.get_ylim()[1] / DECADES))
-    _finish(figure, axes, "wavelength (km)")
+    finish(figure, axes, "wavelength (km)")
     title = f"Zonal energy spectra at {lead_hours(scores)[i_lead]} h, {str(held['band'].values).replace('_', '-')}"
     return save(figure, titled(scores, title), path)
 
@@ -224,64 +186,10 @@ def _shades(count: int) -> list[Any]:
     return [colormaps["viridis"](share) for share in np.linspace(0, 0.85, count)]
 
 
-def panels(
-    count: int, columns: int | None = None, inches: tuple[float, float] = (3.6, 2.8)
-) -> tuple["Figure", list["Axes"]]:
-    """A figure with ``count`` panels of (width, height) ``inches`` with their margins, up to three in a row.
-
-    Margins are given, not found by a layout engine, which would draw everything three times.
-    """
-    from matplotlib.figure import Figure
-
-    columns = columns or min(3, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(max(6.5, columns * inches[0]), TITLE + rows * inches[1]))
-    axes = list(chain(*figure.subplots(rows, columns, squeeze=False)))
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return figure, axes[:count]
-
-
-def place(figure: "Figure", foot: float, between: float = 0.85) -> None:
-    """Give the panels of a figure their margins in inches: ``foot`` more below them, ``between`` their rows."""
-    grid = figure.axes[0].get_gridspec()
-    assert grid is not None
-    left, below, above = 0.75, 0.5, 0.3
-    figure.set_figheight(figure.get_figheight() + foot)
-    width, height = figure.get_figwidth(), figure.get_figheight()
-    wide = (width - 0.15 - grid.ncols * left) / grid.ncols
-    high = (height - TITLE - above - below - foot - (grid.nrows - 1) * between) / grid.nrows
-    figure.subplots_adjust(
-        left=left / width,
-        right=1 - 0.15 / width,
-        bottom=(foot + below) / height,
-        top=1 - (TITLE + above) / height,
-        wspace=left / wide,
-        hspace=between / high,
-    )
-
-
 def _days(axis: "Axes", leads: Sequence[int]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=leads[-1] >= 72))
+    if len(leads) == 1:
+        axis.set_xticks([leads[0] / 24], [f"{leads[0] / 24:g}"])
     axis.ticklabel_format(axis="y", scilimits=(-2, 6))
-
-
-def _finish(figure: "Figure", axes: Sequence["Axes"], below: str, columns: int = 3) -> None:
-    """Grids, margins, one legend, and what the horizontal axes are."""
-    for axis in axes:
-        axis.grid(alpha=0.3, linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[-min(columns, len(axes)) :]:
-        axis.set_xlabel(below)
-    handles, labels = axes[0].get_legend_handles_labels()
-    most = max(2, int(figure.get_figwidth() / (0.8 + 0.085 * max(map(len, labels)))))
-    place(figure, foot=0.15 + 0.22 * -(-len(labels) // most))
-    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), most), frameon=False)
-
-
-def titled(scores: xr.Dataset, title: str) -> str:
-    """The title of a picture, which says so where the data are synthetic."""
-    return f"{title}\n{scores.attrs['comment']}" if "comment" in scores.attrs else title

@@ -1,7 +1,7 @@
 """NetCDF files of results: named dimensions, compressed, written piece by piece, read by xarray, ncdump and others."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.forecast.netcdf import EPOCH
+from fourcast.forecast.writer import write_error
 
 Array = NDArray[Any]
 MOST_CHUNK = 1 << 20
@@ -19,6 +20,15 @@ MOST_CHUNK = 1 << 20
 ONE_BY_ONE = ("channel", "event")
 """Dimensions along which files are written and read one at a time."""
 FILLS: dict[str, float] = {"f4": np.nan, "f8": np.nan, "i4": -1, "i1": -1}
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make a write that fails an OSError that says which file it was and how full its disk is."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OSError(str(write_error(path, error))) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +41,17 @@ class Coordinate:
 
 
 class ResultsFile:
-    """Context manager that writes ``path``; what is never written is missing (NaN) and takes no space."""
+    """Context manager that writes ``path``; what is never written is missing (NaN) and takes no space.
+
+    OSError where it cannot be written, as on a full disk.
+    """
 
     def __init__(self, path: Path, coordinates: Mapping[str, Coordinate], attributes: Mapping[str, Any]) -> None:
         self.path, self.coordinates, self.attributes = path, coordinates, attributes
         self.sizes: dict[str, int] = {}
 
     def __enter__(self) -> "ResultsFile":
-        with ExitStack() as stack:
+        with naming(self.path), ExitStack() as stack:
             self._dataset = stack.enter_context(netCDF4.Dataset(self.path, "w", format="NETCDF4"))
             self._dataset.setncatts(dict(self.attributes))
             for name, coordinate in self.coordinates.items():
@@ -49,7 +62,8 @@ class ResultsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        with naming(self.path):
+            self._stack.__exit__(kind, error, trace)
 
     def define(self, name: str, dims: tuple[str, ...], attributes: Mapping[str, Any], kind: str = "f8") -> None:
         """Add a variable of floating-point numbers (f4, f8) or of counts and flags (i4, i1)."""
@@ -67,7 +81,8 @@ class ResultsFile:
         where = tuple(at.get(dim, slice(None)) for dim in array.dimensions)
         expected = tuple(self.sizes[dim] for dim in array.dimensions if dim not in at)
         assert values.shape == expected, (name, values.shape, expected)
-        array[where] = values
+        with naming(self.path):
+            array[where] = values
 
     def __contains__(self, name: str) -> bool:
         return name in self._dataset.variables

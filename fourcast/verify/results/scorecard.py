@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fourcast.drawing import TITLE, save
 from fourcast.variables import VARIABLES
+from fourcast.verify.results.figures import LABELS, place, titled
 from fourcast.verify.results.metrics import kind
-from fourcast.verify.results.plots import LABELS, place, titled
 from fourcast.verify.results.table import lead_hours
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Card:
 
 
 def draw_scorecards(scores: xr.Dataset, folder: Path) -> list[Path]:
-    """A picture for every card."""
-    return [_draw(scores, card, folder / card.file) for card in cards(scores)]
+    """A picture for every card of which there is a number."""
+    drawn = [card for card in cards(scores) if f"{card.metric}_difference" in scores]
+    return [_draw(scores, card, folder / card.file) for card in drawn]
 
 
 def cards(scores: xr.Dataset) -> list[Card]:
@@ -152,7 +153,7 @@ def _doubt(scores: xr.Dataset) -> str:
 
 def _label(system: str) -> str:
     name, _, of = system.rpartition("/")
-    return f"{name}'s {LABELS[of]}" if name else LABELS[of] if of == "persistence" else f"the {LABELS[of]}"
+    return f"the {LABELS[of]} of {name}" if name else LABELS[of] if of == "persistence" else f"the {LABELS[of]}"
 
 
 def _lead(hours: int) -> str:
@@ -202,7 +203,7 @@ def percent(value: float) -> str:
     """A signed whole number, or one digit more below ten."""
     if abs(value) >= 9.95:
         return f"{value:+.0f}" if abs(value) < 999.5 else ("-999" if value < 0 else "+999")
-    return f"{value:+.1f}"
+    return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
 def _between_variables(axis: "Axes", variables: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ def write_results(parts: Sequence[Path], plan: Plan, folder: Path) -> str:
     has_maps = "map_cases" in held(parts)
     if has_maps:
         write_maps(parts, plan, folder / MAPS)
-    with xr.open_dataset(folder / SCORES) as scores:
+    with xr.open_dataset(folder / SCORES, engine="netcdf4") as scores:
         write_csv(scores, folder / CSV)
         pictures = _draw(scores, plan, folder, has_maps) if plan.config.plots else []
         (folder / TEXT).write_text(report(scores, pictures), encoding="utf-8")
@@ -58,7 +58,7 @@ def write_results(parts: Sequence[Path], plan: Plan, folder: Path) -> str:
 def _draw(scores: xr.Dataset, plan: Plan, folder: Path, has_maps: bool) -> list[Path]:
     pictures = [*draw_scorecards(scores, folder), *draw_scores(scores, folder)]
     if has_maps:
-        with xr.open_dataset(folder / MAPS) as maps:
+        with xr.open_dataset(folder / MAPS, engine="netcdf4") as maps:
             pictures += draw_error_maps(maps, folder)
     return [*pictures, draw_forecast(plan, scores, folder)]
 
