@@ -17,9 +17,9 @@ from common import Weather
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from fourcast.config import VerifyConfig
 from fourcast.grid import Grid
 from fourcast.variables import Channel, parse_channels
+from fourcast.verify_config import REGIONS
 
 Float32 = NDArray[np.float32]
 START = np.datetime64("2020-01-01T00", "h")
@@ -89,7 +89,7 @@ def write_case(folder: Path, case: Case) -> Path:
     task = {name: str(folder / f"{name}.zarr") for name in ("forecast", "analyses", "climatology")} | {
         "channels": names,
         "event": (names[EVENT[0]][0], EVENT[1]),
-        "regions": VerifyConfig().regions,
+        "regions": REGIONS,
         "chunk": max(1, 2**24 // (case.values // case.inits)),
     }
     path = folder / "task.json"

@@ -142,9 +142,16 @@ def test_small_cases_are_read_together(tmp_path: Path) -> None:
     """Here a case of temperature has 2 levels, 2 members and 20 points: 320 bytes; 2 lead times make a chunk."""
     path = to_zarr(weatherbench(), tmp_path / "ens.zarr", prediction_timedelta=2)
     [fields] = [part for part in open_forecast(path).reader.parts if part.piece.variable.name == "t"]  # type: ignore[attr-defined]
-    for most, first, stop in ((0, 2, 4), (639, 2, 4), (1280, 0, 4), (10**6, 0, 6)):
+    all_leads = slice(0, 6)
+    for most, time, leads in (
+        (0, slice(1, 2), slice(2, 4)),
+        (639, slice(1, 2), slice(2, 4)),
+        (1280, slice(1, 2), slice(0, 4)),
+        (2 * 6 * 320, slice(0, 2), all_leads),  # first the lead times, then further initial times
+        (10**6, slice(0, 3), all_leads),
+    ):
         spans = replace(fields, together_bytes=most)._spans({"time": 1, "prediction_timedelta": 3}, 2)
-        assert spans == {"time": slice(1, 2), "prediction_timedelta": slice(first, stop)}
+        assert spans == {"time": time, "prediction_timedelta": leads}
     large = replace(fields, recent=Recent(4 * 639))
     assert large._spans({"time": 1, "prediction_timedelta": 3}, 2)["prediction_timedelta"] == slice(3, 4)
 

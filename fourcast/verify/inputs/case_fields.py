@@ -74,9 +74,10 @@ class CaseFields:
         if nbytes > self.recent.limit_bytes // 4:
             return {dim: slice(place, place + 1) for dim, place in places.items()}
         more = self.together_bytes // nbytes
-        if more > 1 and spans:
-            last = self.axes.dims[-1]
-            spans[last] = _aligned(places[last], lengths[last] * more, sizes[last])
+        for dim in reversed(self.axes.dims):
+            own = spans[dim].stop - spans[dim].start
+            spans[dim] = _aligned(places[dim], lengths[dim] * max(more, 1), sizes[dim])
+            more = more * own // (spans[dim].stop - spans[dim].start)
         return spans
 
     def _chunk_lengths(self) -> dict[Any, int]:
