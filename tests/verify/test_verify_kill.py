@@ -16,7 +16,7 @@ from fourcast.verify_config import VerifyConfig
 INITS = TIMES[:8]
 DRAWN = np.random.default_rng(11).uniform(0, 1, 20)
 KILLS = [
-    pytest.param(DRAWN[:2], id="two"),
+    pytest.param(DRAWN[:1], id="one"),
     pytest.param(DRAWN, id="twenty", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
 ]
 """When a verification is killed, as shares of the time that it takes undisturbed."""

@@ -194,6 +194,7 @@ def test_a_full_disk_is_named_and_what_is_finished_kept(
     assert (verify(asked) / "scores.csv").exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_initial_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(90.0 - 2.0 * np.arange(90), 2.0 * np.arange(180))
     fields = np.random.default_rng(1).normal(0, 1, (len(TIMES), 3, *grid.shape)).astype(np.float32)

@@ -48,7 +48,7 @@ def test_one_member_has_no_pictures_of_an_ensemble(tmp_path: Path) -> None:
     assert cards(scores) == [Card("rmse", "control", "persistence", "scorecard_rmse.png")]
 
 
-@pytest.mark.parametrize("dim", ["channel", "region", None])
+@pytest.mark.parametrize("dim", [*(pytest.param(dim, marks=pytest.mark.slow) for dim in ("channel", "region")), None])
 def test_what_has_no_number_is_drawn_empty_or_not_at_all(tmp_path: Path, dim: str | None) -> None:
     plan = made_plan(channels=("t850", "t2m"), leads=(6,), inits=5, events=["t850 > 280"])
     values = made_values(plan)
