@@ -124,9 +124,11 @@ def summary(scores: xr.Dataset) -> str:
     """What was verified and the errors of the headline channels; for the terminal and scores.md alike."""
     verified = scores["verified"].values.astype(bool)
     inits = scores["init_time"].values.astype("datetime64[h]")
+    many = "s" if verified.size > 1 else ""
     lines = [
         f"{_forecasts(scores)} against {scores.attrs['analyses']}:",
-        f"{verified.size} forecasts (initial × lead times) from {inits[0]} to {inits[-1]}, {verified.sum()} verified"
+        f"{verified.size} forecast{many} (initial × lead times) from {inits[0]} to {inits[-1]}, "
+        f"{verified.sum()} verified"
         + (f", {(~verified).sum()} skipped because analyses or forecasts are missing." if not verified.all() else "."),
         f"Region {headline_region(scores)}; {scores.attrs['uncertainty']}.",
     ]
