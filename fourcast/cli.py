@@ -22,6 +22,7 @@ VERBS = {
     "report": ("fourcast.report.report", "report", "make one HTML page of a run, with a map to look around in"),
     "import-weights": ("fourcast.import_weights", "import_weights", "turn published weights into a checkpoint"),
     "export-weights": ("fourcast.export_weights", "export_weights", "turn a checkpoint into published weights"),
+    "doctor": ("fourcast.doctor.doctor", "doctor", "say what is here, what works, what is slow, and what to do"),
 }
 SUBJECTS = {"inspect": "path", "report": "run"}
 """The key that a first word without = stands for: ``fourcast report runs/quickstart``."""
@@ -86,8 +87,14 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     sys.argv = [f"fourcast {verb}", *presets]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=verb)(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, InputError) as error:
         _stop(verb, error, 2)
+    except OSError as error:
+        _stop(verb, error, 1)
+    except RuntimeError as error:
+        if not _is_of_slurm(error):
+            raise
+        _stop(verb, error, 1)
     except KeyboardInterrupt:
         print(f"\nfourcast {verb}: stopped; nothing half-written carries a finished name", file=sys.stderr)
         sys.exit(130)
@@ -97,8 +104,16 @@ def _stop(verb: str, error: Exception, status: int) -> NoReturn:
     """Say in one line what is wrong, and exit."""
     if os.environ.get("FOURCAST_TRACEBACK"):
         raise error
-    print(f"fourcast {verb}: {' '.join(_worded(error).split())}", file=sys.stderr)
+    words = " ".join(_worded(error).split())
+    print(f"fourcast {verb}: {words}", file=sys.stderr)
+    if "SUBMITIT_EXECUTOR" in os.environ:  # it travels from the job to the command that submitted it
+        raise InputError(words) if status == 2 else OSError(words)
     sys.exit(status)
+
+
+def _is_of_slurm(error: RuntimeError) -> bool:
+    """Whether submitit says that it cannot submit, or that a job ended without a result."""
+    return type(error).__module__.startswith("submitit.") or str(error).startswith('Could not detect "srun"')
 
 
 def _worded(error: Exception) -> str:
@@ -110,7 +125,12 @@ def _worded(error: Exception) -> str:
             f"{error.override} cannot be read; write key=value, and what holds spaces or signs in two kinds of quotes: "
             "'key=\"a > b\"', in a list 'key=[\"a > b\",c]'"
         )
-    text = str(error).split("Config search path")[0]
+    if "'hydra/launcher/submitit_" in str(error):
+        return (
+            "launcher=slurm and slurm_array submit jobs through submitit, which is not installed: "
+            "pip install 'fourcast[slurm]', or submit scripts/slurm/*.sbatch, which need no extra"
+        )
+    text = str(error).split("Config search path")[0].split("Error stream produced")[0]
     if error.__cause__ is not None and not isinstance(error, InputError | OSError):
         cause = str(error.__cause__).splitlines()[0]
         text += " (must be a list, as in key=[1,2])" if "is not a ListConfig" in cause else f" ({cause})"
@@ -127,5 +147,6 @@ usage: fourcast <verb> [key=value …]; inspect and report take a path: fourcast
 
 fourcast <verb> --help shows every key of a verb with its default; --cfg job prints the composed configuration;
 experiment=<name> loads the preset conf/experiment/<verb>/<name>.yaml;
+FOURCAST_CONF=DIR names a folder laid out as conf/, whose files add to those or replace them;
 -m runs several values in turn, as in train -m model.depth=4,8 output='runs/depth${{model.depth}}'.
 """

@@ -5,14 +5,19 @@ a DictConfig. A key typed ``Any`` takes one name or a list of names. An unknown 
 composes; what types cannot say is checked in ``__post_init__`` and fails with the name of the key.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, OmegaConf
 
 from fourcast.checks import as_list, below_one, not_negative, one_of, positive
+from fourcast.doctor_config import DoctorConfig
 from fourcast.errors import InputError
 from fourcast.files import STORE
 from fourcast.forecast_config import EnsembleConfig, FilesConfig, ProductsConfig
@@ -361,7 +366,9 @@ class ForecastConfig:
     one it holds.
 
     variables: names of variables or channels to write, wind speeds (ws10m, ws850) and vorticity (vo500) among them;
-    null: all channels of the model.
+    null: all channels of the model. part: "k/N", one share of the run of N that array jobs make in the same output:
+    whole initial times, or in exact mode without products members of them; what files.layout makes of members' files
+    is then left to the same command without part.
     """
 
     checkpoint: Any = "runs/train"
@@ -381,6 +388,7 @@ class ForecastConfig:
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     files: FilesConfig = field(default_factory=FilesConfig)
     products: ProductsConfig = field(default_factory=ProductsConfig)
+    part: str | None = None
     precision: str = "fp32"
     device: str = "auto"
     overwrite: bool = False
@@ -400,6 +408,10 @@ class ForecastConfig:
         if self.init_times is None and self.init_start is None and self.initial is None:
             raise InputError("name the initial times: init_times=[2026-08-10T00], or init_start and init_end")
         check_period("init_", self.init_start, self.init_end)
+        if self.part is not None:
+            parse_share("part", self.part)
+        if self.overwrite and self.part is not None:
+            raise InputError("overwrite=true with part=… would delete what other shares did; remove the run first")
         if not self.files.layout and not self.products.any:
             raise InputError("nothing would be written: name files.layout, or products.statistics=[mean,spread]")
 
@@ -496,6 +508,7 @@ SCHEMAS: dict[str, type] = {
     "report": ReportConfig,
     "import-weights": ImportWeightsConfig,
     "export-weights": ExportWeightsConfig,
+    "doctor": DoctorConfig,
 }
 
 
@@ -503,7 +516,9 @@ def register_schemas() -> None:
     """Make every verb's schema known to Hydra as ``<verb>_schema``, and every mixer's as ``<name>_mixer_schema``.
 
     The mixer of a training is left open for conf/mixer/<name>.yaml to fill. Composing twice is harmless.
+    Files of the folder FOURCAST_CONF come before those of conf/.
     """
+    Plugins.instance().register(ConfFolder)
     store = ConfigStore.instance()
     for verb, schema in SCHEMAS.items():
         node = OmegaConf.structured(schema)
@@ -514,8 +529,27 @@ def register_schemas() -> None:
         store.store(name=f"{name}_mixer_schema", node=mixer)
 
 
+class ConfFolder(SearchPathPlugin):
+    """Where Hydra looks first: FOURCAST_CONF names a folder laid out as conf/, which adds files to it or replaces them.
+
+    Raises InputError where it names no folder.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put the folder before conf/."""
+        folder = os.environ.get("FOURCAST_CONF")
+        if not folder:
+            return
+        if not Path(folder).is_dir():
+            raise InputError(
+                f"FOURCAST_CONF must name a folder of YAML files laid out as conf/, found {folder!r}, which is none; "
+                "make or mount it, or unset FOURCAST_CONF"
+            )
+        search_path.prepend("fourcast", f"file://{Path(folder).resolve()}", SearchPathQuery(provider="main"))
+
+
 def conf_directory() -> Path:
-    """The folder of YAML files: inside the installed package, or beside it in a checkout."""
+    """The folder of YAML files that fourcast brings: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"

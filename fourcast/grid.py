@@ -124,6 +124,15 @@ def area_weights(latitude: Array) -> Array:
     return weights / weights.mean()
 
 
+def wave_copies(width: int) -> Array:
+    """How many of ``width`` complex zonal waves each of the W // 2 + 1 real ones stands for: [K] of ones and twos.
+
+    Waves k and W − k are conjugates of one another, and the same wave for k = 0 and for the shortest of an even W.
+    """
+    wave = np.arange(width // 2 + 1)
+    return np.where((wave == 0) | (2 * wave == width), 1.0, 2.0)
+
+
 def _no_row_fits(distance: float, step: float) -> bool:
     """Whether a pole at ``distance`` is nearer than a next row would be; rounded coordinates leave that in doubt."""
     return distance < 0.9 * step

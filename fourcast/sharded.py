@@ -22,7 +22,16 @@ from torch.futures import Future
 
 from fourcast.errors import InputError
 
+
+def _memory_format(of: object, name: str) -> metadata._MEM_FORMAT_ENCODING:
+    """What getattr stands for in descriptions by Python 3.11.0 to 3.11.3: a member of this enumeration alone."""
+    if of is not metadata._MEM_FORMAT_ENCODING:
+        raise pickle.UnpicklingError(f"it names getattr of {of}")
+    return metadata._MEM_FORMAT_ENCODING[name]
+
+
 DESCRIPTION = {
+    ("builtins", "getattr"): _memory_format,
     ("torch", "Size"): torch.Size,
     ("torch.serialization", "_get_layout"): torch.serialization._get_layout,
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): filesystem._StorageInfo,

@@ -21,6 +21,7 @@ fi
 echo "installing fourcast[$extras] into $root/.venv (once; a few minutes)" >&2
 "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$root/.venv"
 pip=("$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt")
-"${pip[@]}" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
-"${pip[@]}" -e "$root[$extras]"
+# Only torch itself comes from its index, which holds other versions of what torch needs than the tested ones.
+[ -z "${TORCH_INDEX:-}" ] || "${pip[@]}" --no-deps --index-url "$TORCH_INDEX" torch
+"${pip[@]}" -e "${root}[$extras]"
 echo "$wanted" >"$stamp"

@@ -3,10 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh dev
-PATH="$PWD/.venv/bin:$PATH"
-
-ruff check .
-mypy
-lint-imports
-hadolint docker/Dockerfile
-pytest -n 2 "$@"
+bash scripts/lint.sh
+.venv/bin/pytest -n 2 --dist worksteal "$@"

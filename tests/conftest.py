@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Threads that wait do not spin: several processes share these cores. OpenMP reads it when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import tiny
 import torch
 

@@ -33,6 +33,7 @@ NEEDED = {
     "report": ["run=a"],
     "import-weights": ["source=a", "output=b"],
     "export-weights": ["checkpoint=a", "output=b"],
+    "doctor": [],
 }
 PRESETS = sorted(CONF.glob("experiment/*/*.yaml"))
 MODELS = sorted(path.stem for path in CONF.glob("model/*.yaml"))
@@ -43,6 +44,7 @@ def test_no_file_goes_untested() -> None:
     known += [CONF / f"model/{name}.yaml" for name in MODELS] + list(CONF.glob("planet/*.yaml"))
     known += [CONF / f"mixer/{name}.yaml" for name in MIXERS]
     known += list(CONF.glob("channel_set/*.yaml"))  # tests/data/test_channel_sets.py
+    known += list(CONF.glob("launcher/*.yaml"))  # tests/test_launcher.py
     assert sorted(CONF.rglob("*.*")) == sorted(known)
 
 

@@ -31,22 +31,18 @@ COMBINED: dict[str, Any] = {
     "files": FilesConfig(layout=["zarr", "ensemble"], every_hours=24),
 }
 DRAWN = np.random.default_rng(7).uniform(0, 1, (20, 2))
-KILLS = [
-    pytest.param(DRAWN[:3], id="three"),
-    pytest.param(DRAWN, id="twenty", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+TWENTY = [pytest.mark.slow, pytest.mark.timeout(1200)]
+FORECASTS = [
+    pytest.param(MEMBERS, 17, DRAWN[:2], id="members-two"),
+    pytest.param(MEMBERS, 17, DRAWN, id="members-twenty", marks=TWENTY),
+    pytest.param(EVERYTHING, 24, DRAWN, id="all-twenty", marks=TWENTY),
+    pytest.param(COMBINED, 4, DRAWN, id="combined-twenty", marks=TWENTY),
 ]
-"""When a forecast is killed, as shares of the time that it takes undisturbed: at first, and after it went on."""
+"""What is forecast, how many files that makes, and when it is killed, as shares of the time that it takes undisturbed:
+at first, and after it went on."""
 
 
-@pytest.mark.parametrize("kills", KILLS)
-@pytest.mark.parametrize(
-    ("changes", "files"),
-    [
-        pytest.param(MEMBERS, 17, id="members"),
-        pytest.param(EVERYTHING, 24, id="all"),
-        pytest.param(COMBINED, 4, id="combined", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("changes", "files", "kills"), FORECASTS)
 def test_forecasts(
     tiny_run: Path, tiny_store: Path, tmp_path: Path, changes: dict[str, Any], files: int, kills: np.ndarray
 ) -> None:

@@ -26,6 +26,7 @@ def test_every_named_path_exists() -> None:
 
 
 def test_every_source_file_is_named() -> None:
-    sources = [*ROOT.glob("fourcast/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.sh")]
+    patterns = ("fourcast/**/*.py", "benchmarks/*.py", "scripts/**/*.*", "docker/*.*", "docs/*.md")
+    sources = [path for pattern in patterns for path in ROOT.glob(pattern) if "__pycache__" not in path.parts]
     found = {str(path.relative_to(ROOT)) for path in sources if path.name != "__init__.py"}
-    assert found - tree_paths() == set()
+    assert sorted(found - tree_paths()) == []

@@ -1,12 +1,19 @@
 """Folders of tensors: what is written is what is read, and reading runs nothing."""
 
 import errno
+import io
 import pickle
+from enum import Enum
 from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    BytesStorageMetadata,
+    Metadata,
+    TensorStorageMetadata,
+)
 
 from fourcast import sharded
 from fourcast.errors import InputError
@@ -69,6 +76,49 @@ def test_code_in_a_description_is_refused_unexecuted(folder: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"damaged or refused: it names \S*(write_bytes|getattr)"):
         sharded.read(folder, {"count": torch.tensor(0)})
     assert not mark.exists()
+
+
+class EarlyPickler(pickle.Pickler):
+    """Writes members of enumerations as Python 3.11.2 does."""
+
+    def reducer_override(self, value: object) -> object:
+        return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
+
+
+def written_early(value: object) -> bytes:
+    stream = io.BytesIO()
+    EarlyPickler(stream).dump(value)
+    return stream.getvalue()
+
+
+def test_a_description_of_an_early_python_is_read(folder: Path) -> None:
+    description = written_early(sharded.read_description(folder))
+    assert b"getattr" in description
+    (folder / ".metadata").write_bytes(description)
+    found = {name: torch.full_like(tensor, 9) for name, tensor in TENSORS.items()}
+    sharded.read(folder, found)
+    assert [name for name, tensor in TENSORS.items() if not torch.equal(tensor, found[name])] == []
+
+
+@pytest.mark.parametrize(
+    "wanted", [(Path, "write_bytes"), (TensorStorageMetadata, "__init__"), (_MEM_FORMAT_ENCODING, "__class__")]
+)
+def test_attributes_of_anything_else_are_refused(folder: Path, wanted: tuple[type, str]) -> None:
+    description = sharded.read_description(folder)
+    description.planner_data = Attribute(*wanted)
+    (folder / ".metadata").write_bytes(pickle.dumps(description))
+    with pytest.raises(InputError, match="damaged or refused"):
+        sharded.names(folder)
+
+
+class Attribute:
+    """Unpickled, it would be the attribute of something."""
+
+    def __init__(self, of: type, name: str) -> None:
+        self.wanted = of, name
+
+    def __reduce__(self) -> tuple[object, tuple[type, str]]:
+        return getattr, self.wanted
 
 
 def test_a_description_that_changes_a_class_is_refused(folder: Path) -> None:

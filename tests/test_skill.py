@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 CPU_MINUTES = 20.0
 """User time that one training may take."""

@@ -222,7 +222,7 @@ def _open_client() -> Client:
     try:
         import cdsapi
     except ImportError as error:
-        raise InputError("fetch needs the Climate Data Store's client: pip install 'fourcast[cds]'") from error
+        raise InputError("fetch needs the Climate Data Store's client: pip install 'fourcast[cloud]'") from error
     try:
         return cdsapi.Client(quiet=True, progress=False)
     except Exception as error:  # the client raises bare Exception

@@ -31,7 +31,7 @@ from fourcast.errors import InputError
 
 Float32 = NDArray[np.float32]
 SHARED_MEMORY = Path("/dev/shm")
-STOPS = (signal.SIGTERM, signal.SIGUSR1)
+STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What schedulers send to every process of a job; the training alone acts on it: it saves, and ends its workers."""
 
 
@@ -215,7 +215,7 @@ worker: Worker | None = None
 
 def _start_worker(samples: Samples, names: list[str], shape: tuple[int, ...]) -> None:
     global worker
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":  # elsewhere nobody says who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

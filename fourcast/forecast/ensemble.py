@@ -16,7 +16,7 @@ from fourcast.errors import InputError
 from fourcast.forecast.announce import announced, reported
 from fourcast.forecast.execute import run_task
 from fourcast.forecast.export import export
-from fourcast.forecast.prepare import Run, prepared
+from fourcast.forecast.prepare import Run, lacking, prepared
 from fourcast.forecast.tasks import Task, share_out
 from fourcast.forecast.writer import BackgroundWriter
 
@@ -47,8 +47,7 @@ def forecast(config: ForecastConfig) -> Path:
             _work(run, tasks[process.rank], writer)
         process.barrier()
         _require_complete(run)
-        export(run)
-        process.say(f"{len(run.plan.members)} members from {len(run.plan.init_times)} initial times in {run.plan.run}")
+        process.say(_finished(run))
     return run.plan.run
 
 
@@ -93,7 +92,20 @@ def allow_files(count: int) -> None:
 def _require_complete(run: Run) -> None:
     """Raise InputError where a file that some process was to make is not there; disks of other nodes show it late."""
     for _ in range(PATIENCE):
-        if not run.process.is_first or not run.plan.unfinished():
+        if not run.process.is_first or not lacking(run):
             return
         time.sleep(1.0)
     raise InputError(f"{run.plan.run} lacks files that were written; run the same command again")
+
+
+def _finished(run: Run) -> str:
+    """Make what is made of members' files, unless that is left to others, and say what there is."""
+    plan = run.plan
+    if run.config.part is None:
+        export(run)
+        return f"{len(plan.members)} members from {len(plan.init_times)} initial times in {plan.run}"
+    missing = len(plan.unfinished())
+    if missing:
+        return f"share {run.config.part} of {plan.run} is done; {missing} initial times are not finished by others"
+    rest = "" if set(plan.layout) <= {"member"} else f"; the same command without part= makes {', '.join(plan.layout)}"
+    return f"share {run.config.part} of {plan.run} is done, and so are the others{rest}"

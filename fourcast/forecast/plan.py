@@ -104,13 +104,16 @@ def record(plan: Plan) -> dict[str, Any]:
 
 
 def stands(plan: Plan, overwrite: bool) -> bool:
-    """Whether the run was begun before; InputError where something else is in its place that must not be replaced."""
-    manifest = plan.run / MANIFEST
-    if not manifest.exists():
-        if plan.run.exists() and not (plan.run.is_dir() and all(p.name.endswith(PARTIAL) for p in plan.run.iterdir())):
+    """Whether the run was begun before; InputError where something else is in its place that must not be replaced.
+
+    The folder is looked into once: other shares of the run may be beginning it.
+    """
+    names = _names(plan.run)
+    if MANIFEST not in names:
+        if not all(name.endswith(PARTIAL) for name in names):
             raise InputError(f"{plan.run} is there, is no empty folder and holds no forecast; choose another output=")
         return False
-    held, asked = read_json(manifest), json.loads(json.dumps(record(plan)))
+    held, asked = read_json(plan.run / MANIFEST), json.loads(json.dumps(record(plan)))
     if not overwrite and held != asked:
         raise InputError(
             f"{plan.run} holds another forecast ({_difference(held, asked)}); choose another output= or pass "
@@ -119,12 +122,27 @@ def stands(plan: Plan, overwrite: bool) -> bool:
     return not overwrite
 
 
-def claim(plan: Plan) -> None:
-    """Write the manifest of a run that does not stand; files of another one go."""
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder; its own name where it is a file, nothing where it is not there."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return [folder.name]
+
+
+def claim(plan: Plan, overwrite: bool) -> None:
+    """Write the manifest of a run that does not stand; with ``overwrite``, files of another one go.
+
+    Shares of a run may claim it at the same time; InputError where another run was quicker.
+    """
     remove_abandoned(plan.run)
-    if (plan.run / MANIFEST).exists():
+    if overwrite and (plan.run / MANIFEST).exists():
         remove_directory(plan.run)
-    write_json(plan.run / MANIFEST, record(plan))
+    if not (plan.run / MANIFEST).exists():
+        write_json(plan.run / MANIFEST, record(plan))
+    stands(plan, overwrite=False)
 
 
 def _difference(held: Any, asked: dict[str, Any]) -> str:
@@ -168,7 +186,7 @@ def require_writable(run: Path) -> None:
     probe = standing / f".{run.name}.probe"
     try:
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # other shares of the run try the same
     except OSError as error:
         raise InputError(f"output={run}: {standing} cannot be written to ({error}); choose another output=") from error
 

@@ -25,7 +25,8 @@ from fourcast.forecast.preflight import preflight
 from fourcast.forecast.products import make_products, product_files
 from fourcast.forecast.provenance import Attributes, exactness, provenance
 from fourcast.forecast.select import make_selection
-from fourcast.forecast.tasks import Unfinished
+from fourcast.forecast.tasks import Unfinished, share_of, team_parts
+from fourcast.periods import parse_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,11 @@ class Run:
         """Whether members differ by more than their perturbations: by their model, its noise or its dropout."""
         noisy = any(forecaster.card.model.noise_channels for forecaster in self.forecasters)
         return noisy or len(self.forecasters) > 1 or self.config.ensemble.dropout
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which share of the run this one is to make, counted from 0, and of how many."""
+        return (0, 1) if self.config.part is None else parse_share("part", self.config.part)
 
     @property
     def step_hours(self) -> int:
@@ -96,7 +102,8 @@ def members_in_memory(
     if config.ensemble.batch_size is not None:
         return config.ensemble.batch_size
     fitting = members_at_once(forecaster, config.ensemble.size, batching.exact, process.local_world_size)
-    share = -(-len(plan.members) * len(plan.init_times) // process.world_size)
+    shares = 1 if config.part is None else parse_share("part", config.part)[1]
+    share = -(-len(plan.members) * len(plan.init_times) // (process.world_size * shares))
     call = batching.size if batching.exact else 1
     return min(fitting, -(-share // call) * call)
 
@@ -135,7 +142,7 @@ def _plan(
 def _claimed(run: Run) -> list[Unfinished]:
     """What the run lacks, once initial states and disk are checked and its directory is its own."""
     standing = stands(run.plan, run.config.overwrite)
-    unfinished = run.plan.unfinished() if standing else run.plan.all()
+    unfinished = lacking(run) if standing else _shared(run, run.plan.all())
     times = _needed_times(run, [each.init_time for each in unfinished])
     preflight(run.analyses, times, run.forecasters[0].card, run.config.allow or [])
     require_space(run.plan, unfinished)
@@ -143,8 +150,22 @@ def _claimed(run: Run) -> list[Unfinished]:
         ranks = 1 if len(run.plan.init_times) >= run.process.world_size else run.process.world_size
         require_memory(run.forecasters[0], -(-len(run.plan.members) // ranks), run.process.local_world_size)
     if not standing:
-        claim(run.plan)
+        claim(run.plan, run.config.overwrite)
     return unfinished
+
+
+def lacking(run: Run) -> list[Unfinished]:
+    """What is not there yet of this run's share."""
+    return _shared(run, run.plan.unfinished())
+
+
+def _shared(run: Run, unfinished: list[Unfinished]) -> list[Unfinished]:
+    """What of ``unfinished`` belongs to this run's share: whole initial times where members cannot be made apart."""
+    plan, (place, count) = run.plan, run.share
+    apart = plan.exact and not plan.product_files
+    calls = len({member // run.batching.size for member in plan.members}) if apart else 1
+    parts = team_parts(plan.members, run.batching, calls)
+    return share_of(unfinished, [(time, part) for time in plan.init_times for part in parts], place, count)
 
 
 def _needed_times(run: Run, init_times: list[np.datetime64]) -> Times:

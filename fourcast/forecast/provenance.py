@@ -17,7 +17,7 @@ from fourcast.forecast.initial import Analyses
 
 Attributes = dict[str, str | int | float]
 NOT_IN_FILES = (
-    "output", "overwrite", "device", "init_times", "init_start", "init_end", "init_every_hours",
+    "output", "overwrite", "part", "device", "init_times", "init_start", "init_end", "init_every_hours",
     "checkpoint", "precipitation", "store", "initial",
 )  # fmt: skip
 """Keys of a configuration that decide no number, or that a file says otherwise: by what they name, not by its path."""

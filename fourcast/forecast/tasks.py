@@ -61,6 +61,24 @@ def share_out(
     return tasks
 
 
+def share_of(
+    unfinished: Sequence[Unfinished], calls: Sequence[tuple[np.datetime64, Members]], place: int, count: int
+) -> list[Unfinished]:
+    """What of ``unfinished`` share ``place`` of ``count`` has to make: consecutive ``calls``, as many as the others.
+
+    Which members belong to a share does not depend on what is finished.
+    """
+    mine: dict[np.datetime64, Members] = {}
+    for time, members in calls[len(calls) * place // count : len(calls) * (place + 1) // count]:
+        mine[time] = mine.get(time, ()) + members
+    found = [
+        Unfinished(each.init_time, _of(each.members, mine[each.init_time]), each.products)
+        for each in unfinished
+        if each.init_time in mine
+    ]
+    return [each for each in found if each.members or each.products]
+
+
 def team_parts(members: Members, batching: Batching, team_size: int) -> list[Members]:
     """``members`` in as many parts as a team has ranks; those that share a call of the model stay together."""
     size = batching.size if batching.exact else 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fourcast.config import ReportConfig
 from fourcast.report.packing import COARSE, FINE
-from fourcast.verify.results.table import HEADLINE_CHANNELS
+from fourcast.verify.headline import headline
 
 FINEST_DEGREES = 1.0
 """Grids are coarsened to about this before anything else is left out."""
@@ -58,7 +58,7 @@ def _less(choice: Choice, config: ReportConfig) -> Iterator[Choice]:
         choice = replace(choice, lead_hours=_some(choice.lead_hours, range(0, choice.lead_hours[-1] + 1, step)))
         yield choice
     for count in CHANNELS if config.channels is None else ():
-        choice = replace(choice, channels=headline(choice.channels, count))
+        choice = replace(choice, channels=first_channels(choice.channels, count))
         yield choice
     if config.lead_hours is None:
         yield replace(choice, lead_hours=_some(choice.lead_hours, HEADLINE_LEADS))
@@ -69,7 +69,7 @@ def _some(hours: tuple[int, ...], wanted: Container[int]) -> tuple[int, ...]:
     return tuple(hour for hour in hours if hour in wanted) or hours
 
 
-def headline(channels: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Up to ``count`` channels, those everybody looks at first, in their order."""
-    ranked = sorted(channels, key=lambda name: (*HEADLINE_CHANNELS, name).index(name))
-    return tuple(name for name in channels if name in ranked[:count])
+def first_channels(channels: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Up to ``count`` channels, those everybody looks at first, in the order they have here."""
+    kept = headline(channels, count)
+    return tuple(name for name in channels if name in kept)

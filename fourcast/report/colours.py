@@ -1,23 +1,15 @@
 """Tables of 256 colours for the map, and which quantity takes which."""
 
 import base64
-import importlib.util
 
 import numpy as np
 
 from fourcast.drawing import DIVERGING, FROM_ZERO, SIGNED
-from fourcast.errors import InputError
 from fourcast.variables import Variable
 
 AMOUNTS = "viridis"
 TABLES = (AMOUNTS, FROM_ZERO, *DIVERGING)
 """None of them asks to tell red from green."""
-
-
-def require_matplotlib() -> None:
-    """Raise InputError where matplotlib, which has the colour tables and the contours, is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("fourcast report needs matplotlib; pip install fourcast[report]")
 
 
 def colour_tables() -> dict[str, str]:

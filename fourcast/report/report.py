@@ -5,10 +5,10 @@ from pathlib import Path
 from fourcast.config import ReportConfig
 from fourcast.errors import InputError
 from fourcast.files import whole_file
-from fourcast.report.colours import require_matplotlib
 from fourcast.report.contents import collect
 from fourcast.report.page import write_page
 from fourcast.report.places import find_places
+from fourcast.verify.results.figures import require_matplotlib
 
 
 def report(config: ReportConfig) -> Path:
@@ -16,7 +16,7 @@ def report(config: ReportConfig) -> Path:
 
     Raises InputError where there is nothing to report on, or what is named is not there.
     """
-    require_matplotlib()
+    require_matplotlib(otherwise="")
     output = Path(config.output or Path(config.run) / "report.html")
     if output.is_dir():
         raise InputError(f"output: {output} is a folder; name a file, as in output={output / 'report.html'}")

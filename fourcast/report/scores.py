@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from fourcast.forecast.netcdf import SYNTHETIC
-from fourcast.report.choice import HEADLINE_LEADS, headline
+from fourcast.report.choice import HEADLINE_LEADS, first_channels
 from fourcast.report.packing import pack_numbers
 from fourcast.variables import parse_channel
 
@@ -69,7 +69,7 @@ def _lesser(scores: xr.Dataset) -> Iterator[xr.Dataset]:
         scores = scores.isel(lead_time=held or slice(None))
         yield scores
     for count in (24, 12, 6) if "channel" in scores.dims else ():
-        names = headline(tuple(_values(scores["channel"])), count)
+        names = first_channels(tuple(_values(scores["channel"])), count)
         scores = scores.sel(channel=list(names))
         yield scores
 

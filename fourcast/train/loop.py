@@ -37,9 +37,9 @@ def train(config: TrainConfig) -> Path:
     """Train, or go on training, in ``config.output``; return that run directory.
 
     The run holds config.json, log.jsonl, checkpoints/step_NNNNNNNN, best.json and validation/. Processes started
-    together by torchrun, srun or mpirun share the work. SIGTERM and SIGUSR1 save a checkpoint and exit with status
-    75; the same command goes on. Raises InputError for a store, period or grid that does not fit, and for a run of
-    another configuration in the same place.
+    together by torchrun, srun or mpirun share the work. SIGTERM, SIGUSR1 and SIGUSR2 save a checkpoint and exit with
+    status 75; the same command goes on. Raises InputError for a store, period or grid that does not fit, and for a run
+    of another configuration in the same place.
     """
     require_trackers(config)
     task = prepare(config)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourcast.errors import InputError
-from fourcast.grid import Grid, area_weights, closes_circle
+from fourcast.grid import Grid, area_weights, closes_circle, wave_copies
 from fourcast.train_config import LossConfig
 from fourcast.variables import parse_channel
 
@@ -114,8 +114,7 @@ def amplitude_loss(weighting: Weighting, width: int) -> Loss:
     p̂_m = Σ_n p_n exp(−2πi m n / W) / W, so that by Parseval's theorem Σ_m |p̂_m − t̂_m|² is the mean square error of a
     row. Blind to where a wave lies, it costs at most area_mse, and it costs what a blurred field has lost.
     """
-    waves = torch.arange(width // 2 + 1, device=weighting.scale.device)
-    copies_F = torch.where((waves == 0) | (2 * waves == width), 1.0, 2.0)  # m and W − m are conjugates
+    copies_F = torch.as_tensor(wave_copies(width), dtype=torch.float32, device=weighting.scale.device)
 
     def amplitude(fields: Tensor) -> Tensor:
         return torch.fft.rfft(fields.float() / weighting.scale, norm="forward").abs()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fourcast.data.store import Times
 from fourcast.distributed import Process
+from fourcast.grid import wave_copies
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -88,8 +89,7 @@ def correlation(p_CHW: Tensor, t_CHW: Tensor, weights_H: Tensor) -> Tensor:
 def zonal_power(field_CHW: Tensor, weights_H: Tensor) -> Tensor:
     """Power of the zonal waves [C, W // 2 + 1], averaged over area; over all wavenumbers it sums to the mean square."""
     power = torch.fft.rfft(field_CHW, norm="forward").abs().double() ** 2
-    width = field_CHW.shape[-1]
-    power[..., 1 : (width + 1) // 2] *= 2  # a real wave is two complex ones, but for the mean and the shortest
+    power *= torch.as_tensor(wave_copies(field_CHW.shape[-1]), device=power.device)
     return (power * weights_H[:, None]).mean(dim=-2)
 
 

@@ -7,7 +7,8 @@ from types import FrameType
 
 EXIT_INTERRUPTED = 75
 """Exit status of a training that a signal stopped after saving: run the same command again (sysexits' EX_TEMPFAIL)."""
-HEEDED = (signal.SIGTERM, signal.SIGUSR1)
+HEEDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What schedulers send before they end a job: Slurm when it preempts, our batch scripts, submitit."""
 
 
 class StopRequest:
@@ -23,7 +24,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note SIGTERM and SIGUSR1 instead of dying of them; outside, they do what they did before."""
+    """Note the signals HEEDED instead of dying of them; outside, they do what they did before."""
     request = StopRequest()
     before = {number: signal.signal(number, request.note) for number in HEEDED}
     try:

@@ -11,9 +11,10 @@ from fourcast.errors import InputError
 from fourcast.forecast.netcdf import ACCUMULATION_HOURS
 from fourcast.variables import parse_channel
 from fourcast.verify.extras import Scores, event_scores, point_errors, reliabilities, spectra_of
-from fourcast.verify.plan import CLIMATE_ENSEMBLE, Plan, control_position, named
+from fourcast.verify.plan import Plan, control_position, named
 from fourcast.verify.scores import Fields, Float, Float64, Scored, ensemble_mean, score, valid_points
 from fourcast.verify.seeps import Seeps
+from fourcast.verify.systems import CLIMATE_ENSEMBLE
 
 Float32 = NDArray[np.float32]
 
@@ -63,6 +64,15 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
+class AllScores:
+    """What is made of the fields of one case, or of several in one go: see Scored and Found."""
+
+    scored: Scored
+    events: Mapping[int, Scores]
+    reliability: Mapping[int, Mapping[str, Float64]]
+
+
+@dataclass(frozen=True, eq=False)
 class FoundBaselines:
     """What climatology and probabilistic climatology came to, which does not depend on the initial time."""
 
@@ -75,26 +85,8 @@ def score_cases(plan: Plan, cases: Sequence[Inputs]) -> list[Found]:
     if len(cases) == 1 or any(inputs.seeps is not None or _has_gaps(inputs) for inputs in cases):
         return [score_case(plan, inputs) for inputs in cases]
     fields = _stacked(plan, cases)
-    scored = _score(plan, cases[0], fields)
-    events = event_scores(plan, cases[0].channel, fields)
-    reliability = reliabilities(plan, cases[0].channel, fields)
-    found = []
-    for n, inputs in enumerate(cases):
-        singles = _at(n, fields.singles)
-        ensembles = {name: members_MNHW[:, n] for name, members_MNHW in fields.ensembles.items()}
-        found.append(
-            Found(
-                statistics=_at(n, scored.statistics),
-                coverage=scored.coverage,
-                ranks=_at(n, scored.ranks),
-                events=_at(n, events),
-                reliability=_at(n, reliability),
-                spectra=spectra_of(plan, inputs.target_HW, singles, ensembles) if plan.spectra else None,
-                maps=point_errors(plan, inputs.target_HW, singles, ensembles) if inputs.maps else None,
-                masked_HW=None,
-            )
-        )
-    return found
+    scores = _scores(plan, cases[0], fields)
+    return [_found(plan, inputs, _fields_at(n, fields), _scores_at(n, scores)) for n, inputs in enumerate(cases)]
 
 
 def _has_gaps(inputs: Inputs) -> bool:
@@ -119,6 +111,19 @@ def _stack(fields: Sequence[Float], axis: int = 0) -> Float:
     return np.concatenate([np.expand_dims(field, axis) for field in fields], axis=axis)
 
 
+def _fields_at(n: int, fields: Fields) -> Fields:
+    """Those of the n-th case."""
+    climatology_HW = None if fields.climatology_HW is None else fields.climatology_HW[n]
+    ensembles = {name: members_MNHW[:, n] for name, members_MNHW in fields.ensembles.items()}
+    return Fields(fields.target_HW[n], climatology_HW, _at(n, fields.singles), ensembles)
+
+
+def _scores_at(n: int, scores: AllScores) -> AllScores:
+    """Those of the n-th case."""
+    scored = replace(scores.scored, statistics=_at(n, scores.scored.statistics), ranks=_at(n, scores.scored.ranks))
+    return AllScores(scored, _at(n, scores.events), _at(n, scores.reliability))
+
+
 def _at(n: int, found: Mapping[Any, Any]) -> dict[Any, Any]:
     """The n-th of all arrays in nested mappings."""
     return {key: _at(n, of) if isinstance(of, Mapping) else of[n] for key, of in found.items()}
@@ -133,21 +138,13 @@ def score_case(plan: Plan, inputs: Inputs) -> Found:
     if _has_not_accumulated(inputs):
         return Found({}, np.zeros(len(plan.regions)), {}, {}, {}, None, None, None)
     singles, ensembles = systems(plan, inputs)
-    singles_all: dict[str, Float] = {**singles, "persistence": inputs.persistence_HW}
-    given = _without_gaps(plan, inputs, singles_all, ensembles)
-    fields = Fields(given.target_HW, given.climatology_HW, singles_all, ensembles)
-    scored = _score(plan, given, fields)
-    _require_coverage(plan, given, scored)
-    return Found(
-        statistics=scored.statistics,
-        coverage=scored.coverage,
-        ranks=scored.ranks,
-        events=event_scores(plan, given.channel, fields),
-        reliability=reliabilities(plan, given.channel, fields),
-        spectra=spectra_of(plan, given.target_HW, singles, ensembles) if plan.spectra else None,
-        maps=point_errors(plan, given.target_HW, singles, ensembles) if given.maps else None,
-        masked_HW=None if given is inputs else given.target_HW,
-    )
+    singles["persistence"] = inputs.persistence_HW
+    given = _without_gaps(plan, inputs, singles, ensembles)
+    fields = Fields(given.target_HW, given.climatology_HW, singles, ensembles)
+    scores = _scores(plan, given, fields)
+    _require_coverage(plan, given, scores.scored)
+    found = _found(plan, given, fields, scores)
+    return found if given is inputs else replace(found, masked_HW=given.target_HW)
 
 
 def score_baselines(plan: Plan, inputs: Inputs, climate_KHW: Float32 | None) -> FoundBaselines:
@@ -155,7 +152,8 @@ def score_baselines(plan: Plan, inputs: Inputs, climate_KHW: Float32 | None) -> 
     singles: dict[str, Float] = {} if inputs.climatology_HW is None else {"climatology": inputs.climatology_HW}
     ensembles: dict[str, Float] = {} if climate_KHW is None else {CLIMATE_ENSEMBLE: climate_KHW}
     fields = Fields(inputs.target_HW, inputs.climatology_HW, singles, ensembles)
-    return FoundBaselines(_score(plan, inputs, fields).statistics, event_scores(plan, inputs.channel, fields))
+    scored = _score(plan, inputs, fields)
+    return FoundBaselines(scored.statistics, event_scores(plan, inputs.channel, fields, scored.valid_HW))
 
 
 def systems(plan: Plan, inputs: Inputs) -> tuple[dict[str, Float], dict[str, Float]]:
@@ -187,6 +185,27 @@ def _without_gaps(plan: Plan, inputs: Inputs, singles: Mapping[str, Float], ense
     if valid_HW is None or (valid_HW == np.isfinite(inputs.target_HW)).all():
         return inputs
     return replace(inputs, target_HW=np.where(valid_HW, inputs.target_HW, np.float32(np.nan)))
+
+
+def _scores(plan: Plan, inputs: Inputs, fields: Fields) -> AllScores:
+    scored = _score(plan, inputs, fields)
+    given = plan, inputs.channel, fields, scored.valid_HW
+    return AllScores(scored, event_scores(*given), reliabilities(*given))
+
+
+def _found(plan: Plan, inputs: Inputs, fields: Fields, scores: AllScores) -> Found:
+    """What the fields of one case come to beside their scores, and these."""
+    given = plan, inputs.target_HW, fields.singles, fields.ensembles
+    return Found(
+        statistics=scores.scored.statistics,
+        coverage=scores.scored.coverage,
+        ranks=scores.scored.ranks,
+        events=scores.events,
+        reliability=scores.reliability,
+        spectra=spectra_of(*given) if plan.spectra else None,
+        maps=point_errors(*given) if inputs.maps else None,
+        masked_HW=None,
+    )
 
 
 def _score(plan: Plan, inputs: Inputs, fields: Fields) -> Scored:

@@ -7,13 +7,14 @@ or beside the first, goes on with what is not yet done.
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from fourcast.data.tasks import Outcome, attend
+from fourcast.data.tasks import Outcome, attend, claim
 from fourcast.errors import InputError
 from fourcast.files import whole_directory
 from fourcast.periods import parse_share
@@ -23,19 +24,17 @@ from fourcast.verify.plan import Plan
 from fourcast.verify.prepare import make_plan
 from fourcast.verify.results.figures import require_matplotlib
 from fourcast.verify.results.merge import Parts
-from fourcast.verify.results.write import SCORES, write_results
+from fourcast.verify.results.write import RESULTS, SCORES, write_results
 from fourcast.verify_config import VerifyConfig
-
-RESULTS = ("scores.nc", "statistics.nc", "maps.nc", "scores.csv", "scores.md")
-"""What an earlier verification may consist of, beside pictures."""
 
 
 def verify(config: VerifyConfig) -> Path:
     """Write scores, tables and pictures into ``config.output``, replacing an earlier verification; returns its path.
 
     With ``part`` only that share of the work is done; whoever finds all of it done writes the results. Raises
-    InputError where forecasts and analyses do not fit together or cannot be used, or the output is something else, and
-    OSError where the system fails, as when the disk is full; then what is done is kept for the next run.
+    InputError where forecasts and analyses do not fit together or cannot be used, or the output is something else or
+    being written with other settings, and OSError where the system fails, as when the disk is full. Either way the
+    parts that are done are kept for the next run with the same settings and inputs.
     """
     output = Path(config.output)
     if config.plots:
@@ -54,7 +53,7 @@ def verify(config: VerifyConfig) -> Path:
         print(f"{output}: this share is done; {len(missing)} parts are left to the others")
         return output
     _publish(Publication(plan, output, folder))
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    _remove(folder)
     return output
 
 
@@ -78,22 +77,43 @@ def _holds(output: Path, digest: str) -> bool:
 
 
 def _parts_folder(output: Path, digest: str) -> Path:
-    """A folder for the parts of this digest beside the output; those of others go."""
+    """A folder for the parts of this digest beside the output; those of others go, unless somebody is at them."""
     parts = output.with_name(f"{output.name}.parts")
     folder = parts / digest[:16]
     foreign = [path.name for path in parts.glob("*") if len(path.name) != len(folder.name)]
     if foreign:
         raise InputError(f"{parts} holds {foreign[0]}, which is no part of a verification; name another output")
+    others = [path for path in parts.glob("*") if path != folder]
+    if any(is_attended(other) for other in others):
+        raise InputError(
+            f"{output} is being written by a verification with other settings or inputs; wait until it has ended, or "
+            "name another output"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    for other in parts.iterdir():
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    for other in others:
+        shutil.rmtree(other, ignore_errors=True)
     shutil.rmtree(folder / "failures", ignore_errors=True)
     return folder
 
 
+def is_attended(folder: Path) -> bool:
+    """Whether a process that is alive is at a task of ``folder``."""
+    for path in (folder / "claims").glob("*"):
+        if not claim(folder, path.name):
+            return True
+        path.unlink(missing_ok=True)
+    return False
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder of parts, and the folder of all of them where it was the last."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others are there, or it is gone
+        folder.parent.rmdir()
+
+
 def _do_share(plan: Plan, folder: Path) -> None:
-    """Do this run's share of the parts; where something fails that the user can mend, nothing is kept."""
+    """Do this run's share of the parts; where something fails that the user can mend, no empty folder is left."""
     place, count = (0, 1) if plan.config.part is None else parse_share("part", plan.config.part)
     share = np.array_split(np.arange(len(part_paths(plan, folder))), count)[place].tolist()
     try:
@@ -101,8 +121,8 @@ def _do_share(plan: Plan, folder: Path) -> None:
         outcomes = list(progress(work(plan, folder, share), len(share), "scored parts"))
         _raise_failures(outcomes)
     except InputError:
-        if plan.config.part is None:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+        if plan.config.part is None and not any(path.exists() for path in part_paths(plan, folder)):
+            _remove(folder)
         raise
     if len(outcomes) < len(share):
         raise OSError(

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.verify.plan import Plan
-from fourcast.verify.probabilities import brier, reliability
-from fourcast.verify.scores import Fields, Float, Float64, valid_points
+from fourcast.verify.probabilities import EVENT_STATISTICS, brier, reliability
+from fourcast.verify.scores import Fields, Float, Float64, Mask
 from fourcast.verify.spectra import band_spectra
 
 Float32 = NDArray[np.float32]
@@ -15,12 +15,11 @@ Scores = dict[str, dict[str, Float64]]
 """Statistic → system → [R]."""
 
 
-def event_scores(plan: Plan, channel: str, fields: Fields) -> dict[int, Scores]:
+def event_scores(plan: Plan, channel: str, fields: Fields, valid_HW: Mask | None) -> dict[int, Scores]:
     """Score → system → [R] of the channel's events by their places."""
     found: dict[int, Scores] = {}
-    valid_HW = _event_points(plan, channel, fields)
     for place, event in plan.events_of(channel):
-        found[place] = {"brier": {}, "fair_brier": {}}
+        found[place] = {name: {} for name in EVENT_STATISTICS}
         for system, members_MHW in fields.ensembles.items():
             scores = brier(single(members_MHW), single(fields.target_HW), event, plan.means, valid_HW)
             for name, values_R in scores.items():
@@ -28,9 +27,8 @@ def event_scores(plan: Plan, channel: str, fields: Fields) -> dict[int, Scores]:
     return found
 
 
-def reliabilities(plan: Plan, channel: str, fields: Fields) -> dict[int, dict[str, Float64]]:
+def reliabilities(plan: Plan, channel: str, fields: Fields, valid_HW: Mask | None) -> dict[int, dict[str, Float64]]:
     """Sums [R, B, 3] of every ensemble by place of the channel's events."""
-    valid_HW = _event_points(plan, channel, fields)
     return {
         place: {
             system: reliability(single(field_MHW), single(fields.target_HW), event, plan.means, valid_HW)
@@ -43,10 +41,6 @@ def reliabilities(plan: Plan, channel: str, fields: Fields) -> dict[int, dict[st
 def single(field: Float) -> Float32:
     """The field in float32, as it is on file."""
     return np.asarray(field, dtype=np.float32)
-
-
-def _event_points(plan: Plan, channel: str, fields: Fields) -> NDArray[np.bool_] | None:
-    return valid_points(fields, plan.missing) if plan.events_of(channel) else None
 
 
 def spectra_of(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fourcast.files import whole_file
 from fourcast.forecast.netcdf import LOCK
-from fourcast.verify.results.results_file import encoded, naming
+from fourcast.verify.probabilities import EVENT_STATISTICS
+from fourcast.verify.results.results_file import Coordinate, naming, put_coordinate
 from fourcast.verify.scores import STATISTICS
 
 Float64 = NDArray[np.float64]
@@ -29,8 +30,7 @@ LAYOUT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(STATISTICS, BY_CHANNEL),
     "coverage": (*CASES, "channel", "region"),
     "verified": CASES,
-    "brier": BY_EVENT,
-    "fair_brier": BY_EVENT,
+    **dict.fromkeys(EVENT_STATISTICS, BY_EVENT),
     "rank_sum": ("ensemble", "lead_time", "channel", "region", "rank"),
     "rank_cases": ("ensemble", "lead_time", "channel", "region"),
     "reliability_sum": ("ensemble", "lead_time", "event", "region", "bin", "quantity"),
@@ -63,10 +63,9 @@ class PartWriter:
             temporary = stack.enter_context(whole_file(self.path))
             with LOCK, naming(self.path):
                 self._dataset = stack.enter_context(netCDF4.Dataset(temporary, "w"))
-                for dim, size in self.coordinates.sizes.items():
-                    self._dataset.createDimension(str(dim), size)
-                for name, coordinate in self.coordinates.coords.items():
-                    self._put_coordinate(str(name), coordinate)
+                for name, held in self.coordinates.coords.items():
+                    coordinate = Coordinate(tuple(map(str, held.dims)), held.values, held.attrs)
+                    put_coordinate(self._dataset, str(name), coordinate)
                 for name in self.names:
                     self._define(name)
             self._stack = stack.pop_all()
@@ -78,16 +77,6 @@ class PartWriter:
             variable = self._dataset[name]
             assert (position is None) == (not set(variable.dimensions) & set(ONE_BY_ONE)), (name, position)
             variable[tuple(position if dim in ONE_BY_ONE else slice(None) for dim in variable.dimensions)] = values
-
-    def _put_coordinate(self, name: str, coordinate: xr.DataArray) -> None:
-        dims = [str(dim) for dim in coordinate.dims]
-        if coordinate.dtype.kind in "UO":
-            self._dataset.createVariable(name, str, dims)[...] = coordinate.values.astype(object)
-            return
-        values, attributes = encoded(coordinate.values, coordinate.attrs)
-        variable = self._dataset.createVariable(name, values.dtype, dims)
-        variable.setncatts(attributes)
-        variable[...] = values
 
     def _define(self, name: str) -> None:
         sizes = self.coordinates.sizes

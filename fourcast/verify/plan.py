@@ -13,16 +13,15 @@ from fourcast.variables import parse_channels
 from fourcast.verify.area_means import AreaMeans
 from fourcast.verify.climate_ensemble import ClimateEnsemble
 from fourcast.verify.conventions import Convention
+from fourcast.verify.headline import headline
 from fourcast.verify.inputs.climate import Climate
 from fourcast.verify.inputs.forecasts import Forecast
 from fourcast.verify.inputs.targets import Targets
-from fourcast.verify.results.table import HEADLINE_CHANNELS, MOST_CHANNELS
 from fourcast.verify.scores import Missing
+from fourcast.verify.systems import BASELINES
 from fourcast.verify_config import VerifyConfig
 
 Times = NDArray[np.datetime64]
-CLIMATE_ENSEMBLE = "climatology_ensemble"
-BASELINES = ("persistence", "climatology", CLIMATE_ENSEMBLE)
 MAP_LEADS = (24, 72, 120)
 
 
@@ -116,9 +115,7 @@ class Plan:
         """Channels of which errors are mapped."""
         chosen = self.config.maps.channels
         if chosen is None:
-            held = [name for name in HEADLINE_CHANNELS if name in self.channels]
-            rest = [name for name in self.channels if name not in held]
-            return tuple((held + rest)[:MOST_CHANNELS])
+            return headline(self.channels)
         return tuple(channel.name for channel in parse_channels(chosen)) if chosen else ()
 
     @cached_property

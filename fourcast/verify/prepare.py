@@ -21,8 +21,9 @@ from fourcast.verify.inputs.climate import Climate
 from fourcast.verify.inputs.climatology import open_climate
 from fourcast.verify.inputs.forecasts import Forecast, open_forecast
 from fourcast.verify.inputs.targets import Targets, open_targets
-from fourcast.verify.plan import CLIMATE_ENSEMBLE, Plan
+from fourcast.verify.plan import Plan
 from fourcast.verify.regions import make_regions
+from fourcast.verify.systems import CLIMATE_ENSEMBLE
 from fourcast.verify_config import VerifyConfig
 
 Times = NDArray[np.datetime64]

@@ -9,6 +9,7 @@ from fourcast.verify.area_means import AreaMeans
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+EVENT_STATISTICS = ("brier", "fair_brier")
 BINS = 11
 """Bins of the forecast probability, centred on 0, 0.1, …, 1."""
 QUANTITIES = ("weight", "forecast", "observed")
@@ -29,7 +30,7 @@ def brier(
     p_HW = counts_HW / size
     score_R, doubt_R = means.means(np.stack([(p_HW - happened_HW) ** 2, p_HW * (1.0 - p_HW)]), valid_HW)
     fair_R = score_R - doubt_R / (size - 1) if size >= 2 else np.full_like(score_R, np.nan)
-    return {"brier": score_R, "fair_brier": fair_R}
+    return dict(zip(EVENT_STATISTICS, (score_R, fair_R), strict=True))
 
 
 def reliability(

@@ -52,11 +52,13 @@ class Scored:
     statistics: statistic → system → [R]; without anomaly_correlation where there is no climatology, and energy_score
     where it was not asked for. ranks: ensemble → [R, M + 1], the shares of the region's valid area in which the
     analysis has that rank, 0 in a region without a valid point. coverage: the valid share of every region's area, [R].
+    valid_HW: the points that count, None for all.
     """
 
     statistics: dict[str, dict[str, Float64]]
     ranks: dict[str, Float64]
     coverage: Float64
+    valid_HW: Mask | None
 
 
 def score(fields: Fields, means: AreaMeans, convention: Convention, missing: Missing, energy: bool) -> Scored:
@@ -75,7 +77,8 @@ def score(fields: Fields, means: AreaMeans, convention: Convention, missing: Mis
                 found[system]["energy_score"] = energy_score(members_MHW, fields.target_HW, means, valid_HW)
             ranks_of[system] = rank_histogram(points.below_HW, points.equal_HW, len(members_MHW), means, valid_HW)
     statistics = {name: {system: of[name] for system, of in found.items() if name in of} for name in STATISTICS}
-    return Scored({name: of for name, of in statistics.items() if of}, ranks_of, means.coverage(valid_HW))
+    held = {name: of for name, of in statistics.items() if of}
+    return Scored(held, ranks_of, means.coverage(valid_HW), valid_HW)
 
 
 def ensemble_mean(members_MHW: Float) -> Float64:

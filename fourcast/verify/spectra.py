@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast.errors import InputError
-from fourcast.grid import Grid, closes_circle
+from fourcast.grid import Grid, closes_circle, wave_copies
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 Float64 = NDArray[np.float64]
@@ -24,15 +24,6 @@ BANDS: dict[str, tuple[float, float]] = {"global": (0.0, 90.0), "tropics": (0.0,
 """Between which distances from the equator, in degrees and inclusive, on both hemispheres."""
 BLOCK = 65536
 """Values that are transformed at a time, few enough to stay in a core's cache."""
-
-
-def zonal_spectrum(field_HW: Float, grid: Grid) -> Float64:
-    """The spectrum of every row, [..., H, W] → [..., H, W // 2 + 1]; NaN in rows with missing values.
-
-    InputError where the columns are no whole circle.
-    """
-    require_circles(grid)
-    return _power(field_HW) * wave_copies(grid.shape[1]) * circumference(grid)[:, None]
 
 
 def band_spectra(fields: Float, grid: Grid, weights_H: Float64) -> Float64:
@@ -75,12 +66,6 @@ def require_circles(grid: Grid) -> None:
         raise InputError(
             f"zonal spectra need evenly spaced longitudes all round the globe, found {grid}; pass spectra=false"
         )
-
-
-def wave_copies(width: int) -> Float64:
-    """How many of ``width`` complex waves each of the W // 2 + 1 real ones stands for: [K] of ones and twos."""
-    wave = np.arange(width // 2 + 1)
-    return np.where((wave == 0) | (2 * wave == width), 1.0, 2.0)
 
 
 def _power(rows: Float) -> Float64:

@@ -11,12 +11,11 @@ from fourcast.verify.case import Found, FoundBaselines
 from fourcast.verify.extras import Scores
 from fourcast.verify.part import LAYOUT, PartWriter
 from fourcast.verify.plan import Plan
-from fourcast.verify.probabilities import BINS, QUANTITIES
+from fourcast.verify.probabilities import BINS, EVENT_STATISTICS, QUANTITIES
 from fourcast.verify.seeps_climate import DRY_BELOW
 from fourcast.verify.spectra import BANDS, band_wavelengths
 
 Float64 = NDArray[np.float64]
-EVENT_SCORES = ("brier", "fair_brier")
 
 
 class Tally:
@@ -98,7 +97,7 @@ def held_names(plan: Plan) -> tuple[str, ...]:
         "seeps": any(channel in DRY_BELOW for channel in plan.channels),
         "energy_score": plan.config.energy_score,
         "anomaly_correlation": plan.climate is not None,
-        **dict.fromkeys((*EVENT_SCORES, "reliability_sum"), bool(plan.events)),
+        **dict.fromkeys((*EVENT_STATISTICS, "reliability_sum"), bool(plan.events)),
         **dict.fromkeys(("rank_sum", "rank_cases"), bool(plan.ensembles)),
         **dict.fromkeys(("spectrum_sum", "spectrum_cases"), plan.spectra),
         **dict.fromkeys(("map_error", "map_squared_error", "map_cases"), bool(plan.map_channels and plan.map_systems)),

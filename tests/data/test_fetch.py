@@ -278,7 +278,7 @@ def test_without_credentials_the_error_says_where_to_get_them(tmp_path: Path, mo
 
 def test_without_the_client_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cdsapi", None)
-    with pytest.raises(InputError, match=r"pip install 'fourcast\[cds\]'"):
+    with pytest.raises(InputError, match=r"pip install 'fourcast\[cloud\]'"):
         fetch(config(tmp_path))
 
 

@@ -214,7 +214,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody says who sent a signal")
-@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_what_a_scheduler_sends_to_all_ends_no_reading(tmp_path: Path, asked: signal.Signals) -> None:
     """The training, which heeds it, gets the batches that it still asks for."""
     script = tmp_path / "deaf.py"

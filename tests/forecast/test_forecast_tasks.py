@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourcast.forecast.batching import Batching
-from fourcast.forecast.tasks import Unfinished, share_out, team_parts
+from fourcast.forecast.tasks import Unfinished, share_of, share_out, team_parts
 
 FIRST, SECOND, THIRD = np.datetime64("2026-08-05T00", "h") + 24 * np.arange(3)
 EXACT, FAST = Batching(True, 4, 2), Batching(False, 3, 1)
@@ -63,3 +63,21 @@ def test_a_team_divides_members_between_calls_and_loses_none(members: tuple[int,
     calls = [{member // 4 for member in part} for part in parts]
     assert sum(map(len, calls)) == len(set().union(*calls))
     assert team_parts(members, replace(EXACT, exact=False), 1) == [members]
+
+
+def test_shares_are_consecutive_calls_whatever_is_finished() -> None:
+    calls = [(time, part) for time in (FIRST, SECOND) for part in ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9))]
+    lacking = [Unfinished(FIRST, (0, 5, 9), False), Unfinished(SECOND, TEN, False)]
+    shares = [share_of(lacking, calls, place, 4) for place in range(4)]  # of 1, 2, 1 and 2 calls
+    assert [[(each.init_time, each.members) for each in share] for share in shares] == [
+        [(FIRST, (0,))],
+        [(FIRST, (5, 9))],
+        [(SECOND, (0, 1, 2, 3))],
+        [(SECOND, (4, 5, 6, 7, 8, 9))],
+    ]
+
+
+def test_of_more_shares_than_calls_some_are_empty() -> None:
+    lacking = [Unfinished(FIRST, (), True), Unfinished(SECOND, TEN, True)]
+    shares = [share_of(lacking, [(FIRST, TEN), (SECOND, TEN)], place, 3) for place in range(3)]
+    assert shares == [[], lacking[:1], lacking[1:]]

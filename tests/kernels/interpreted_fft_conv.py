@@ -128,12 +128,12 @@ def test_gates_may_be_absent(poisoned, planned, name: str, gates: tuple[str, ...
 
 
 @pytest.mark.parametrize("frequencies", PATTERNS)
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("causal", [slow(False), True])
 def test_patterns_with_two_digits(poisoned, frequencies: Frequencies, causal: bool):
     check_values_and_gradients(Case(3, 2, 512, 400, causal, frequencies), "fp32")
 
 
-@pytest.mark.parametrize("frequencies", PATTERNS)
+@pytest.mark.parametrize("frequencies", [*map(slow, PATTERNS[:-1]), PATTERNS[-1]])
 def test_patterns_with_three_digits(poisoned, planned, frequencies: Frequencies):
     planned(plan(LONGER, True, 3000))
     check_values_and_gradients(Case(1, 1, 3000, 3000, True, frequencies), "fp32", convolution=by_fft)
@@ -177,7 +177,7 @@ def test_channels_in_groups_of_what_a_launch_takes(monkeypatch, poisoned, planne
 
 
 @pytest.mark.parametrize(
-    ("name", "programs"), [("causal segments", 1), ("causal segments", 6), slow("apart, segments", 1)]
+    ("name", "programs"), [("causal segments", 1), slow("causal segments", 6), slow("apart, segments", 1)]
 )
 def test_pairs_summed_by_few_programs(monkeypatch, poisoned, planned, name: str, programs: int):
     case, chosen = PLANS[name]
@@ -186,7 +186,7 @@ def test_pairs_summed_by_few_programs(monkeypatch, poisoned, planned, name: str,
     check_values_and_gradients(case._replace(batch=7 if chosen.fused else 2, gates=()), "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize("name", ["causal segments", "three digits", slow(QUICK_APART)])
+@pytest.mark.parametrize("name", ["causal segments", slow("three digits"), slow(QUICK_APART)])
 def test_same_bits_twice(planned, name: str):
     case, chosen = PLANS[name]
     planned(chosen)

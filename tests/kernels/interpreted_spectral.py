@@ -30,14 +30,14 @@ HALF = Modes("fourcastnet", hard_thresholding_fraction=0.5)
 LOW = Modes("lowpass", meridional_fraction=0.5, zonal_fraction=0.4)
 SMALL = [
     ((1, 7, 9, 32), 2, Modes("full"), "white", "fp32"),
-    ((2, 6, 8, 48), 1, Modes(), "red", "fp32"),
     ((2, 9, 10, 32), 2, Modes("full"), "red", "fp16"),
-    ((1, 8, 12, 48), 1, Modes(), "white", "fp16"),
     ((1, 12, 16, 32), 1, HALF, "white", "fp16"),
-    ((1, 10, 12, 32), 1, LOW, "red", "fp16"),
     ((1, 8, 12, 32), 1, Modes(), "white", "bf16"),
 ]
 LARGER = [
+    ((2, 6, 8, 48), 1, Modes(), "red", "fp32", True),
+    ((1, 8, 12, 48), 1, Modes(), "white", "fp16", True),
+    ((1, 10, 12, 32), 1, LOW, "red", "fp16", True),
     ((1, 15, 31, 96), 1, Modes("full"), "white", "fp16", False),
     ((1, 90, 20, 96), 1, Modes(), "white", "fp16", False),
     ((1, 16, 32, 128), 1, HALF, "red", "bf16", False),

@@ -1,182 +1,144 @@
-"""A Slurm cluster of one node, started for the test, runs scripts/slurm/train.sbatch."""
+"""The batch scripts on a Slurm cluster of one node: ranks, preemption, and what goes back into the queue."""
 
-import getpass
-import os
-import shutil
-import socket
-import subprocess
-import sys
+import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 
+import cluster
 import pytest
 import tiny
+from cluster import SCRIPTS, Cluster, eventually, executable
+from omegaconf import OmegaConf
 
 from fourcast.checkpoint import training_checkpoints
+from fourcast.train.signals import EXIT_INTERRUPTED
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
-PATHS = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-MISSING = [name for name in DAEMONS if shutil.which(name, path=PATHS) is None]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs a Slurm of its own: {', '.join(MISSING)} not installed"),
-]
-NODE = socket.gethostname().split(".")[0]
-CONFIGURATION = """\
-ClusterName=test
-SlurmctldHost={node}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-ReturnToService=2
-KillWait=5
-NodeName={node} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=all Nodes={node} Default=YES MaxTime=INFINITE State=UP
-"""
+pytestmark = cluster.NEEDED
+STEPS = 200
+STUB = (
+    'echo "$SLURM_RESTART_COUNT/$*" >>calls-$SLURM_JOB_ID',
+    '[ -z "$SLURM_RESTART_COUNT" ] || exit 0',  # it was stopped before: now it comes to its end
+)
+"""The beginning of a program that stands for fourcast."""
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def eventually(happened: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
-        time.sleep(0.3)
-
-
-@contextmanager
-def daemon(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    """A process that runs until the end of the context."""
-    with log.open("w") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-class Cluster:
-    """What a user does with a cluster."""
-
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self.environment, self.folder = environment, folder
-
-    def call(self, *command: str, seconds: float = 60) -> str:
-        done = subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=seconds, check=False
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout.strip()
-
-    def idle(self) -> bool:
-        command = ["sinfo", "--noheader", "--format=%T"]
-        return "idle" in subprocess.run(command, env=self.environment, capture_output=True, text=True).stdout
-
-    def submit(self, store: Path, run: Path, *overrides: str) -> str:
-        """Start a training of two tasks; return the number of the job."""
-        script = tiny.ROOT / "scripts/slurm/train.sbatch"
-        options = ["--ntasks-per-node=2", "--cpus-per-task=1", "--gpus-per-node=0", "--time=10", "--output=job.out"]
-        given = [*tiny.OVERRIDES, f"data.store={store}", f"output={run}", *overrides]
-        return self.call("sbatch", "--parsable", *options, str(script), *given)
-
-    def describe(self, job: str) -> dict[str, str]:
-        """The fields of ``scontrol show job``."""
-        words = self.call("scontrol", "--oneliner", "show", "job", job).split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
-
-    def output(self) -> str:
-        file = self.folder / "job.out"
-        return file.read_text() if file.exists() else ""
-
-    def is_finished(self, job: str) -> bool:
-        state = self.describe(job)["JobState"]
-        assert state not in ("FAILED", "TIMEOUT", "NODE_FAIL", "CANCELLED"), self.output()
-        return state == "COMPLETED"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of this machine alone, of two processors, on ports of its own."""
-    for name in ("state", "spool", "jobs"):
-        (tmp_path / name).mkdir()
-    configuration, key = tmp_path / "slurm.conf", tmp_path / "munge.key"
-    configuration.write_text(
-        CONFIGURATION.format(node=NODE, user=getpass.getuser(), folder=tmp_path, ports=(free_port(), free_port()))
-    )
-    key.write_bytes(os.urandom(1024))
-    key.chmod(0o600)
-    launcher = tmp_path / "fourcast"
-    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m fourcast "$@"\n')
-    launcher.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
-    environment["PYTHONPATH"] = str(tiny.ROOT)
-    environment |= {"PATH": PATHS, "SLURM_CONF": str(configuration), "FOURCAST": str(launcher), "OMP_NUM_THREADS": "1"}
-    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={tmp_path}/munge.socket"]
-    munged += [f"--{kind}-file={tmp_path}/munge.{kind}" for kind in ("pid", "log", "seed")]
-    commands = [munged, ["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", NODE]]
-    with ExitStack() as stack:
-        for command in commands:
-            stack.enter_context(daemon(command, environment, tmp_path / f"{command[0]}.out"))
-            time.sleep(1)
-        found = Cluster(environment, tmp_path / "jobs")
-        eventually(found.idle, f"an idle node (see {tmp_path})", 60)
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster.one_node(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
-def test_the_tasks_of_a_job_train_together(cluster: Cluster, tiny_store: Path, tmp_path: Path) -> None:
-    job = cluster.submit(tiny_store, tmp_path / "run", "steps=6")
-    eventually(lambda: cluster.is_finished(job), "the end of the job")
-    assert "on 2 × cpu" in cluster.output()
-    assert training_checkpoints(tmp_path / "run")[-1].name == "step_00000006"
+def train(slurm: Cluster, store: Path, run: Path) -> str:
+    given = [*tiny.OVERRIDES, f"data.store={store}", f"steps={STEPS}", "checkpoint_every=20", f"validate_every={STEPS}"]
+    return slurm.submit(SCRIPTS / "train.sbatch", ["--ntasks-per-node=2"], *given, "log_every=1", f"output={run}")
 
 
-def test_a_preempted_job_queues_again_and_goes_on(cluster: Cluster, tiny_store: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    job = cluster.submit(tiny_store, run, "steps=2000", "checkpoint_every=100", "validate_every=2000")
-    eventually(lambda: bool(training_checkpoints(run)), "the first checkpoint")
-    cluster.call("scancel", "--signal=USR1", job)
-    eventually(lambda: cluster.describe(job)["Restarts"] == "1", "the requeue")
-    assert "as asked; the same command goes on from there" in cluster.output()
-    stopped = training_checkpoints(run)[-1].name
-    assert stopped < "step_00002000"
-    time.sleep(3)  # Slurm takes a start in the second of the requeue for the job that it has just ended
-    cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
-    eventually(lambda: cluster.is_finished(job), "the end of the job")
-    assert f"from step {int(stopped.removeprefix('step_'))}" in cluster.output()
-    assert training_checkpoints(run)[-1].name == "step_00002000"
+def losses(run: Path) -> dict[int, float]:
+    """Of every step that was logged, the last time that it was."""
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
 
 
-@pytest.mark.skipif(find_spec("submitit") is None, reason="needs the extra slurm: hydra-submitit-launcher")
-def test_a_sweep_submits_a_job_for_every_value(cluster: Cluster, tiny_store: Path, tmp_path: Path) -> None:
-    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.tasks_per_node=2", "hydra.launcher.cpus_per_task=1"]
-    given = [*tiny.OVERRIDES, f"data.store={tiny_store}", "steps=4,6", f"output={tmp_path}/run${{steps}}"]
-    cluster.call(cluster.environment["FOURCAST"], "train", "-m", *launcher, *given, seconds=200)
-    for steps in (4, 6):
-        assert training_checkpoints(tmp_path / f"run{steps}")[-1].name == f"step_{steps:08d}"
-    texts = [file.read_text() for file in cluster.folder.glob(".submitit/*/*_0_log.err")]
-    assert ["on 2 × cpu" in text for text in texts] == [True, True]
+def test_a_preempted_job_of_two_tasks_ends_like_one_that_was_left_alone(
+    slurm: Cluster, tiny_store: Path, tmp_path: Path
+) -> None:
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    here = slurm.within(tmp_path)
+    job = train(here, tiny_store, stopped)
+    eventually(lambda: bool(training_checkpoints(stopped)), "the first checkpoint")
+    here.call("scancel", "--signal=USR1", job)
+    eventually(lambda: here.restarts(job) == [1], "the requeue")
+    assert "as asked; the same command goes on from there" in here.output()
+    assert training_checkpoints(stopped)[-1].name < f"step_{STEPS:08d}"
+    other = train(here, tiny_store, alone)  # it trains while the first one waits its turn
+    here.finish(other)
+    here.hasten(job)
+    here.finish(job)
+    assert here.output().count("on 2 × cpu") == 3
+    assert len(losses(alone)) == STEPS
+    assert losses(stopped) == losses(alone)
+
+
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        ("train.sbatch", f"exit {EXIT_INTERRUPTED}"),
+        ("ingest.sbatch", "kill -TERM $$"),  # as a program dies that heeds no signal
+        ("verify.sbatch", "kill -TERM $$"),
+        ("forecast.sbatch", "exit 143"),  # as one that tidies up first
+    ],
+)
+def test_of_an_array_what_was_stopped_queues_again_and_nothing_else(
+    slurm: Cluster, tmp_path: Path, script: str, end: str
+) -> None:
+    """Slurm gives the last job of an array the number of the whole, which must not be queued again with it."""
+    stub = executable(tmp_path / "stub", *STUB, f'[ "$SLURM_ARRAY_TASK_ID" != 2 ] || {end}')
+    here = slurm.within(tmp_path, FOURCAST=str(stub))
+    job = here.submit(SCRIPTS / script, ["--array=1-2", "--ntasks-per-node=1"], "output=a")
+    eventually(lambda: here.restarts(f"{job}_2") == [1], "the requeue")
+    here.hasten(f"{job}_2")
+    here.finish(job)
+    assert here.restarts(job) == [0, 1]
+    verb = script.removesuffix(".sbatch")
+    calls = [path.read_text().splitlines() for path in sorted(tmp_path.glob("calls-*"))]
+    assert sorted(map(len, calls)) == [1, 2]
+    words = [f"{verb} output=a" if verb == "train" else f"{verb} part={k}/2 output=a" for k in (1, 2)]
+    once, twice = sorted(calls, key=len)
+    assert once == [f"/{words[0]}"]
+    assert twice == [f"/{words[1]}", f"1/{words[1]}"]
+
+
+def test_a_mistake_and_a_cancelled_job_do_not_queue_again(slurm: Cluster, tmp_path: Path) -> None:
+    wrong = executable(tmp_path / "wrong", "exit 2")
+    here = slurm.within(tmp_path, FOURCAST=str(wrong))
+    mistaken = here.submit(SCRIPTS / "ingest.sbatch", ["--array=1"])
+    eventually(lambda: here.states(mistaken) == ["FAILED"], "the end")
+    assert here.restarts(mistaken) == [0]
+
+    heeding = f"trap 'exit {EXIT_INTERRUPTED}' TERM"
+    stub = executable(tmp_path / "stub", *STUB, heeding, "touch began", "sleep 30 & wait")
+    other = slurm.within(tmp_path, FOURCAST=str(stub))
+    cancelled = other.submit(SCRIPTS / "train.sbatch", ["--ntasks-per-node=1"])
+    eventually((tmp_path / "began").exists, "the start")
+    other.call("scancel", cancelled)
+    eventually(lambda: other.states(cancelled) == ["CANCELLED"], "the end")
+    assert other.restarts(cancelled) == [0]
+
+
+def test_an_array_with_gaps_is_refused_unless_told_of_how_many(slurm: Cluster, tmp_path: Path) -> None:
+    stub = executable(tmp_path / "stub", *STUB)
+    here = slurm.within(tmp_path, FOURCAST=str(stub))
+    job = here.submit(SCRIPTS / "ingest.sbatch", ["--array=3"])
+    eventually(lambda: here.states(job) == ["FAILED"], "the end")
+    assert "PARTS=N" in here.output()
+    job = here.within(tmp_path, PARTS="8").submit(SCRIPTS / "ingest.sbatch", ["--array=3"])
+    here.finish(job)
+    assert [path.read_text() for path in tmp_path.glob("calls-*")] == ["/ingest part=3/8\n"]
+
+
+def as_submitit_would(folder: Path) -> Path:
+    """A batch script that begins with what conf/launcher/slurm.yaml has submitit put before the program."""
+    setup = OmegaConf.load(tiny.ROOT / "conf/launcher/slurm.yaml").hydra.launcher.setup
+    return executable(folder / "job", *setup, "srun $FOURCAST train")
+
+
+def test_jobs_of_the_launcher_queue_again_by_the_same_rules(slurm: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "cancelled").mkdir()
+    script = as_submitit_would(tmp_path)
+    stub = executable(tmp_path / "stub", *STUB, f'[ "$SLURM_ARRAY_TASK_ID" != 2 ] || exit {EXIT_INTERRUPTED}')
+    here = slurm.within(tmp_path, FOURCAST=str(stub))
+    job = here.submit(script, ["--array=1-2"])
+    eventually(lambda: here.restarts(f"{job}_2") == [1], "the requeue")
+    here.hasten(f"{job}_2")
+    here.finish(job)
+    assert here.restarts(job) == [0, 1]
+
+    waiting = executable(tmp_path / "waiting", *STUB, "touch began", "exec sleep 30")
+    other = slurm.within(tmp_path / "cancelled", FOURCAST=str(waiting))
+    cancelled = other.submit(script, [])
+    eventually((tmp_path / "cancelled/began").exists, "the start")
+    other.call("scancel", cancelled)
+    eventually(lambda: other.states(cancelled) == ["CANCELLED"], "the end")
+    time.sleep(1)
+    assert (other.states(cancelled), other.restarts(cancelled)) == (["CANCELLED"], [0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourcast.config import ReportConfig
-from fourcast.report.choice import Choice, choices, headline
+from fourcast.report.choice import Choice, choices, first_channels
 from fourcast.report.coarse import block_means, coarse_axis, column_edges
 from fourcast.report.fields import rounded_range
 from fourcast.report.forecast import map_order
@@ -35,8 +35,8 @@ def test_what_is_named_stays() -> None:
 
 
 def test_headline_channels_keep_their_order() -> None:
-    assert headline(("q500", "t850", "u10m", "z500"), 2) == ("t850", "z500")
-    assert headline(("r50", "q50"), 5) == ("r50", "q50")
+    assert first_channels(("q500", "t850", "u10m", "z500"), 2) == ("t850", "z500")
+    assert first_channels(("r50", "q50"), 5) == ("r50", "q50")
 
 
 def test_block_means_by_hand() -> None:

@@ -1,6 +1,5 @@
 """The page of odd runs in a headless Chromium: few or very many of everything, and numbers that are none."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from report_run import CHANNELS, GRID, INIT, analyses
-from test_page import BROWSER, Opened, open_page, playwright
+from test_page import Opened, open_page
 from tiny import write_store
 
 from fourcast.config import ReportConfig
 from fourcast.forecast.netcdf import FileWriter, Header, columns_of, member_path
 from fourcast.report.report import report
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.slow
 
 
 def write_members(run: Path, fields_MLCHW: np.ndarray, leads: tuple[int, ...]) -> None:

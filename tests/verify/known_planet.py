@@ -54,6 +54,7 @@ def make_run(
 
 
 def config(planet: Path, output: str, **changes: object) -> VerifyConfig:
-    """``planet``: a folder with RUN and store.zarr."""
+    """``planet``: a folder with RUN and store.zarr; two regions are scored unless others are asked for."""
     given = {"forecast": str(planet / "RUN"), "store": str(planet / "store.zarr"), "plots": False}
+    given |= {"regions": ["global", "tropics"]}
     return VerifyConfig(output=str(planet / output), **(given | changes))  # type: ignore[arg-type]

@@ -18,12 +18,13 @@ from fourcast.verify.inputs.targets import Targets
 from fourcast.verify.part import LAYOUT
 from fourcast.verify.plan import Plan
 from fourcast.verify.regions import make_regions
-from fourcast.verify.results.metrics import kind
+from fourcast.verify.systems import kind
 from fourcast.verify.tally import coordinates, held_names
 from fourcast.verify_config import UncertaintyConfig, VerifyConfig
 
 GRID = Grid(90.0 - 15.0 * np.arange(12), 15.0 * np.arange(24))
 CHANNELS = ("z500", "t850", "t2m", "u10m")
+REGIONS = ["global", "tropics", "northern_extratropics", "southern_extratropics"]
 SCALES = {"z500": 600.0, "t850": 2.5, "t2m": 2.0, "u10m": 3.0, "q700": 1e-3}
 ERRORS = {
     "control": 1.0, "ensemble_mean": 0.85, "persistence": 1.6, "climatology": 1.0,
@@ -66,7 +67,7 @@ def made_plan(
     synthetic, fields = bool(changes.pop("synthetic", True)), MadeFields(members, grid)
     config = VerifyConfig(
         forecast=[f"runs/{name or 'forecast'}" for name in names],
-        **{"uncertainty": UncertaintyConfig(samples=200), **changes},  # type: ignore[arg-type]
+        **{"uncertainty": UncertaintyConfig(samples=200), "regions": REGIONS, **changes},  # type: ignore[arg-type]
     )
     times = np.datetime64("2020-01-01T00", "h") + 6 * np.arange(2 * inits + 60)
     forecasts = tuple(

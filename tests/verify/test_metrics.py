@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fourcast.verify.results.metrics import METRICS, average, is_ensemble, kind, references, score, series, sibling
+from fourcast.verify.results.metrics import METRICS, average, score, series
+from fourcast.verify.systems import is_ensemble, kind, references, sibling
 
 ONE = ("control", "ensemble_mean", "ensemble", "persistence", "climatology_ensemble")
 NAN = np.nan

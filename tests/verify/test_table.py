@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 from made_parts import made_parts, made_plan
 
-from fourcast.verify.results.table import align, headline_channels, headline_leads, headline_region, number, units_in
+from fourcast.verify.results.table import align, headline_channels, headline_leads, headline_region, number
+from fourcast.verify.results.tidy import units_in
 from fourcast.verify.results.write import write_results
 
 

@@ -150,7 +150,7 @@ CASES: dict[str, tuple[Callable[[Path], Changes], str]] = {
 def test_it_is_named(planet: Path, tmp_path: Path, case: str) -> None:
     changes, message = CASES[case]
     with pytest.raises(InputError, match=message):
-        verify(config(planet, "refused", **changes(tmp_path)))
+        verify(config(planet, "refused", **({"regions": None} | changes(tmp_path))))
     assert not (planet / "refused").exists()
     assert not (planet / "refused.parts").exists()
 

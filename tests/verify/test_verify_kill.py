@@ -15,10 +15,6 @@ from fourcast.verify_config import VerifyConfig
 
 INITS = TIMES[:8]
 DRAWN = np.random.default_rng(11).uniform(0, 1, 20)
-KILLS = [
-    pytest.param(DRAWN[:1], id="one"),
-    pytest.param(DRAWN, id="twenty", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
-]
 """When a verification is killed, as shares of the time that it takes undisturbed."""
 
 
@@ -45,15 +41,16 @@ def assert_undisturbed(output: Path, expected: dict[str, xr.Dataset]) -> None:
     assert not [name for name in left if name.endswith((PARTIAL, ".parts"))]
 
 
-@pytest.mark.parametrize("kills", KILLS)
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_verifications(planet: Path, tmp_path: Path, kills: np.ndarray, workers: int) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verifications(planet: Path, tmp_path: Path, workers: int) -> None:
     given = {"forecast": str(planet / "RUN"), "store": str(planet / "store.zarr"), "workers": workers}
     ready()
     begun = time.monotonic()
     finish(verify, config(tmp_path, "undisturbed", **given))
     took, expected = time.monotonic() - begun, contents(tmp_path / "undisturbed")
-    for number, share in enumerate(kills):
+    for number, share in enumerate(DRAWN):
         asked = config(tmp_path, f"killed{number}", **given)
         process = start(verify, asked)
         process.join(share * took)

@@ -14,6 +14,8 @@ from killing import DEADLINE, FORKSERVER
 from known_planet import CHANNELS, GRID, TIMES, analyses, config, make_run, make_store
 from tiny import write_store
 
+from fourcast.data.tasks import claim, claim_path
+from fourcast.errors import InputError
 from fourcast.files import PARTIAL, partial_path
 from fourcast.grid import Grid
 from fourcast.verify import evaluate, parts
@@ -23,6 +25,7 @@ from fourcast.verify.part import LAYOUT
 from fourcast.verify.parts import cut, part_paths, work_here
 from fourcast.verify.prepare import make_plan
 from fourcast.verify.results.merge import Parts, added, held, joined
+from fourcast.verify.scoring import write_part
 
 INITS = TIMES[[0, 1, 3, 4, 7, 9, 12]]
 
@@ -144,6 +147,47 @@ def test_other_settings_do_not_use_what_is_left(planet: Path) -> None:
     assert first != second
 
 
+def test_what_others_are_at_is_refused_and_left_alone(planet: Path) -> None:
+    verify(config(planet, "busy", part="1/2", channels=["t2m"]))
+    folder = next((planet / "busy.parts").iterdir())
+    before = sorted(path.name for path in folder.glob("part_*.nc"))
+    assert len(before) == 2
+    assert claim(folder, "part_00002")  # by this process, which is alive
+    centred = config(planet, "busy", channels=["t2m"], convention="centred")
+    with pytest.raises(InputError, match=r"busy is being written by .* other settings .*; wait .* name another output"):
+        verify(centred)
+    assert [*planet.glob("busy.parts/*")] == [folder]
+    assert sorted(path.name for path in folder.glob("part_*.nc")) == before
+    claim_path(folder, "part_00002").unlink()
+    verify(centred)
+    assert not (planet / "busy.parts").exists()
+
+
+def test_finished_parts_outlive_the_fault_of_another(
+    planet: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, written = config(planet, "faulty", **EVERYTHING), []
+
+    def write(*given: object) -> None:
+        path = given[3]
+        assert isinstance(path, Path)
+        if path.stem == broken:
+            raise InputError("cannot be read; fetch it again")
+        written.append(path.stem)
+        write_part(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(parts, "write_part", write)
+    broken = "part_00001"
+    with pytest.raises(InputError, match=r"initial times .*: cannot be read; fetch it again$"):
+        verify(asked)
+    assert written == ["part_00000", "part_00002", "part_00003"]
+    broken = ""
+    verify(asked)
+    assert written[3:] == ["part_00001"]
+    assert_same(planet / "faulty", alone)
+    assert not (planet / "faulty.parts").exists()
+
+
 def test_changed_inputs_do_not_use_what_is_left(planet: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "RUN", inits=INITS[:2])
     digest = make_plan(config(planet, "x", forecast=str(run))).digest
@@ -155,7 +199,7 @@ def test_changed_inputs_do_not_use_what_is_left(planet: Path, tmp_path: Path) ->
 def test_a_folder_of_somebody_else_is_left_alone(planet: Path) -> None:
     (planet / "taken.parts").mkdir()
     (planet / "taken.parts" / "letter.txt").touch()
-    with pytest.raises(evaluate.InputError, match=r"taken.parts holds letter.txt, which is no part of a verification"):
+    with pytest.raises(InputError, match=r"taken.parts holds letter.txt, which is no part of a verification"):
         verify(config(planet, "taken"))
     assert (planet / "taken.parts" / "letter.txt").exists()
 
@@ -169,22 +213,26 @@ def test_what_a_killed_process_left_half_written_is_removed(planet: Path) -> Non
     assert (planet / "half" / "scores.nc").exists()
 
 
+def full(*_: object) -> None:
+    raise RuntimeError("NetCDF: HDF error")
+
+
+class Full(netCDF4.Dataset):
+    """A file for whose last bytes there is no room. A class of the module, for it must outlive its objects."""
+
+    def __exit__(self, *_: object) -> None:
+        written = self.filepath().endswith(PARTIAL)
+        self.close()
+        if written:
+            full()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["createVariable", "close"])
 def test_a_full_disk_is_named_and_what_is_finished_kept(
     planet: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     asked = config(planet, f"full_{step}")
-
-    def full(*_: object, **__: object) -> None:
-        raise RuntimeError("NetCDF: HDF error")
-
-    class Full(netCDF4.Dataset):
-        def __exit__(self, *_: object) -> None:
-            written = self.filepath().endswith(PARTIAL)
-            self.close()
-            if written:
-                full()
 
     with monkeypatch.context() as patch:
         if step == "close":

@@ -157,7 +157,7 @@ def test_probabilities_that_never_were_forecast_do_not_break_the_curve(
 def test_a_spread_far_below_the_error_has_colours_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: float, last: float
 ) -> None:
-    results(tmp_path)
+    results(tmp_path, plots=False)
     with xr.open_dataset(tmp_path / "maps.nc") as maps:
         maps.load()
     maps["rmse"][:], maps["spread"][:] = 10.0, spread

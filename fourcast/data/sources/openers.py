@@ -164,6 +164,6 @@ def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Datas
             warnings.simplefilter("ignore", RuntimeWarning)
             return xr.open_zarr(path, chunks=None, decode_timedelta=True, storage_options=remote)
     except ImportError as error:
-        raise InputError(f"{path} needs a package that is missing ({error}): pip install 'fourcast[remote]'") from error
+        raise InputError(f"{path} needs a package that is missing ({error}): pip install 'fourcast[cloud]'") from error
     except read_errors(path) as error:
         raise InputError(f"{path} cannot be opened as zarr ({error})") from error

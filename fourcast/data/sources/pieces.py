@@ -75,9 +75,9 @@ class Piece:
         """What the file holds, as [T, C, H, W] in our orientation."""
         axes, chosen = self.axes, {}
         if axes.time is not None:
-            chosen[axes.time] = _slice_or_positions(axes.kept[times])
+            chosen[axes.time] = slice_or_positions(axes.kept[times])
         if self.level_dimension is not None:
-            chosen[self.level_dimension] = _slice_or_positions(self.level_positions[channels])
+            chosen[self.level_dimension] = slice_or_positions(self.level_positions[channels])
         try:
             block = self.array.isel(chosen).load()
         except read_errors(self.path) as error:
@@ -88,7 +88,7 @@ class Piece:
                 block = block.expand_dims(name)
         order = (axes.time or "fourcast_time", self.level_dimension or "fourcast_level", axes.latitude, axes.longitude)
         values = block.transpose(*order).values
-        return values[:, :, _slice_or_positions(axes.rows)][..., _slice_or_positions(axes.columns)]
+        return values[:, :, slice_or_positions(axes.rows)][..., slice_or_positions(axes.columns)]
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _first_present(array: xr.DataArray, time: str | None) -> Positions:
     return present.argmax(axis=1)
 
 
-def _slice_or_positions(positions: Positions) -> slice | Positions:
+def slice_or_positions(positions: Positions) -> slice | Positions:
     """A slice where the positions are evenly spaced and rise, which readers take at once and numpy without a copy."""
     steps = np.diff(positions)
     if len(positions) == 1:

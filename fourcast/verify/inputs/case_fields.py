@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fourcast.data.sources.failures import read_errors
 from fourcast.data.sources.openers import SourceOptions
-from fourcast.data.sources.pieces import Piece, Unusable, pieces_of
+from fourcast.data.sources.pieces import Piece, Unusable, pieces_of, slice_or_positions
 from fourcast.data.sources.recognise import HOURLY_PRECIPITATION
 from fourcast.errors import InputError
 from fourcast.verify.inputs.case_axes import Case, CaseAxes, case_axes, with_coordinates
@@ -51,7 +51,8 @@ class CaseFields:
         piece, places = self.piece, dict(zip(self.axes.dims, self.axes.places[case], strict=True))
         levels = piece.level_positions[[piece.channels.index(name) for name in channels]]
         values = self._values(places, levels)
-        return piece.convert(values[..., _plain(piece.axes.rows), :][..., _plain(piece.axes.columns)])
+        rows, columns = slice_or_positions(piece.axes.rows), slice_or_positions(piece.axes.columns)
+        return piece.convert(values[..., rows, :][..., columns])
 
     def _values(self, places: dict[str, int], levels: NDArray[np.int64]) -> NDArray[Any]:
         """What the file holds, [level, member, latitude, longitude] at ``places`` along the dimensions of cases."""
@@ -90,7 +91,7 @@ class CaseFields:
         """[cases …, level, member, latitude, longitude] of ``spans`` along the dimensions of cases."""
         axes, chosen = self.piece.axes, dict[str, Any](spans)
         if self.piece.level_dimension is not None:
-            chosen[self.piece.level_dimension] = _plain(levels)
+            chosen[self.piece.level_dimension] = slice_or_positions(levels)
         try:
             with self.guard:
                 block = self.array.isel(chosen).load()
@@ -152,13 +153,3 @@ def _aligned(place: int, length: int, size: int) -> slice:
     """The chunk of ``length`` around a place."""
     start = place // length * length
     return slice(start, min(start + length, size))
-
-
-def _plain(positions: NDArray[np.int64]) -> Any:
-    """A slice where positions are evenly spaced, which is read at once and taken without a copy."""
-    steps = np.diff(positions)
-    if len(positions) == 1:
-        return slice(int(positions[0]), int(positions[0]) + 1)
-    if len(steps) and steps.min() == steps.max() and steps[0] > 0:
-        return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
-    return positions

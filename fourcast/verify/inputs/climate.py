@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fourcast.data.climatology import hour_of_day
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 
@@ -44,15 +45,15 @@ class Climate:
 
     def at(self, time: np.datetime64, channels: tuple[str, ...]) -> Float32:
         """The climatology [C, H, W] at ``time``; InputError where it lacks the hour of day or a channel."""
-        hour_of_day = int(time.astype("datetime64[h]").astype(np.int64)) % 24
-        if hour_of_day not in self.hours:
+        hour = int(hour_of_day(np.array([time]))[0])
+        if hour not in self.hours:
             raise InputError(
                 f"{self.path} has a climatology of the hours {', '.join(map(str, self.hours))} UTC, not of {time}; "
                 "verify at those hours alone, name another with climatology=, or go without: climatology=none"
             )
         date = time.astype("datetime64[D]")
         day = int((date - date.astype("datetime64[Y]")).astype(np.int64)) + 1
-        return self._stacked(channels, lambda channel: self.reader.at(hour_of_day, day, time, channel))
+        return self._stacked(channels, lambda channel: self.reader.at(hour, day, time, channel))
 
     def static(self, channels: tuple[str, ...]) -> Float32:
         """The long-term mean [C, H, W]; InputError where it lacks a channel."""

@@ -10,13 +10,12 @@ from fourcast import __version__
 from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.variables import parse_channels
 from fourcast.verify.plan import Plan
+from fourcast.verify.probabilities import BINS
 from fourcast.verify.results.bootstrap import FEWEST, block_length
-from fourcast.verify.results.metrics import references
 from fourcast.verify.results.results_file import Coordinate
 from fourcast.verify.spectra import BANDS, band_wavelengths
+from fourcast.verify.systems import references
 
-BINS = 11
-"""Of reliability, centred on 0, 0.1, … 1."""
 SYSTEMS = {
     "control": "member 0, started from the unperturbed analysis, or the only member",
     "ensemble_mean": "the mean of all members",

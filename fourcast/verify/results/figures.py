@@ -43,12 +43,12 @@ KINDS: dict[str, dict[str, Any]] = {
 """How the systems of one of several forecasts differ."""
 
 
-def require_matplotlib() -> None:
-    """Raise InputError where matplotlib is not installed."""
+def require_matplotlib(otherwise: str = ", or pass plots=false") -> None:
+    """Raise InputError where matplotlib is not installed; ``otherwise``: what to do without it."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install fourcast[report], or pass plots=false") from error
+        raise InputError(f"pictures need matplotlib: pip install fourcast[report]{otherwise}") from error
 
 
 def style(scores: xr.Dataset, system: str, what: str) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from fourcast.verify.plan import Plan, control_position
 from fourcast.verify.results.described import described
 from fourcast.verify.results.figures import LABELS, titled
 from fourcast.verify.results.merge import added
-from fourcast.verify.results.metrics import kind
 from fourcast.verify.results.results_file import Coordinate, ResultsFile
 from fourcast.verify.results.table import headline_channels, lead_hours, units_of
+from fourcast.verify.systems import kind
 
 Float = NDArray[np.float32] | NDArray[np.float64]
 LEAD = 72

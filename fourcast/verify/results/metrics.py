@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fourcast.verify.systems import BASELINES, is_ensemble, kind, sibling
+
 Float64 = NDArray[np.float64]
 Statistics = Mapping[str, Float64]
 """Statistic → [I, S, …] by initial time and system, NaN where a system has none or nothing was verified."""
@@ -62,31 +64,6 @@ EVENT_METRICS: dict[str, Metric] = {
 }  # fmt: skip
 COMPARED = ("rmse", "mae", "acc", "crps", "fair_brier")
 """Metrics whose differences between systems are given."""
-ENSEMBLES = ("ensemble", "climatology_ensemble")
-BASELINES = ("persistence", "climatology", "climatology_ensemble")
-
-
-def kind(system: str) -> str:
-    """``ensemble_mean`` of ``NAME/ensemble_mean``."""
-    return system.rpartition("/")[2]
-
-
-def sibling(system: str, other: str) -> str:
-    """The ``other`` kind of the forecast that ``system`` belongs to: ``NAME/ensemble`` of ``NAME/control``."""
-    name, slash, _ = system.rpartition("/")
-    return name + slash + other
-
-
-def is_ensemble(system: str) -> bool:
-    """Whether a system is scored as an ensemble, not as a single field."""
-    return kind(system) in ENSEMBLES
-
-
-def references(systems: Sequence[str]) -> tuple[str, ...]:
-    """With what systems are compared: the baselines and, of several forecasts, the first one's systems."""
-    first = systems[0].rpartition("/")[0]
-    own = [name for name in systems if first and name.rpartition("/")[0] == first]
-    return (*(name for name in BASELINES if name in systems), *own)
 
 
 def series(metric: Metric, statistics: Statistics, systems: Sequence[str], root_first: bool) -> Float64 | None:

@@ -9,8 +9,8 @@ import xarray as xr
 
 from fourcast.drawing import COLOURS, labelled, raised, save
 from fourcast.verify.results.figures import finish, panels, style, titled
-from fourcast.verify.results.metrics import kind
 from fourcast.verify.results.table import HEADLINE_LEADS, headline_channels, headline_region, lead_hours, units_of
+from fourcast.verify.systems import kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

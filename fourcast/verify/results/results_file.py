@@ -55,7 +55,8 @@ class ResultsFile:
             self._dataset = stack.enter_context(netCDF4.Dataset(self.path, "w", format="NETCDF4"))
             self._dataset.setncatts(dict(self.attributes))
             for name, coordinate in self.coordinates.items():
-                self._put(name, coordinate)
+                put_coordinate(self._dataset, name, coordinate)
+            self.sizes = {name: len(dim) for name, dim in self._dataset.dimensions.items()}
             self._stack = stack.pop_all()
         return self
 
@@ -95,21 +96,22 @@ class ResultsFile:
                 shape[i] = 1
         return tuple(shape)
 
-    def _put(self, name: str, coordinate: Coordinate) -> None:
-        values, attributes = encoded(coordinate.values, coordinate.attributes)
-        dims = coordinate.dims
-        if values.dtype.kind == "S":
-            dims = (*dims, f"{name}_length")
-            values = netCDF4.stringtochar(values)
-            attributes = {**attributes, "_Encoding": "utf-8"}
-        for dim, size in zip(dims, values.shape, strict=True):
-            if dim not in self._dataset.dimensions:
-                self._dataset.createDimension(dim, size)
-                self.sizes[dim] = size
-        array = self._dataset.createVariable(name, values.dtype, dims)
-        array.set_auto_chartostring(False)
-        array[...] = values
-        array.setncatts(attributes)
+
+def put_coordinate(dataset: netCDF4.Dataset, name: str, coordinate: Coordinate) -> None:
+    """Write a coordinate variable, and those of its dimensions that are not there yet."""
+    values, attributes = encoded(coordinate.values, coordinate.attributes)
+    dims = coordinate.dims
+    if values.dtype.kind == "S":
+        dims = (*dims, f"{name}_length")
+        values = netCDF4.stringtochar(values)
+        attributes = {**attributes, "_Encoding": "utf-8"}
+    for dim, size in zip(dims, values.shape, strict=True):
+        if dim not in dataset.dimensions:
+            dataset.createDimension(dim, size)
+    array = dataset.createVariable(name, values.dtype, dims)
+    array.set_auto_chartostring(False)
+    array[...] = values
+    array.setncatts(attributes)
 
 
 def encoded(values: Array, attributes: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:

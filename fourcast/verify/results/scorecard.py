@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from fourcast.drawing import TITLE, save
 from fourcast.variables import VARIABLES
 from fourcast.verify.results.figures import LABELS, place, titled
-from fourcast.verify.results.metrics import kind
 from fourcast.verify.results.table import lead_hours
+from fourcast.verify.systems import kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,31 +14,26 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fourcast.verify.plan import Plan
-from fourcast.verify.results.bootstrap import FEWEST, differences, enough, interval_about, resamples, with_middle
+from fourcast.verify.probabilities import EVENT_STATISTICS
 from fourcast.verify.results.described import axes, described
+from fourcast.verify.results.intervals import compared, scored
 from fourcast.verify.results.maps import draw_error_maps, draw_forecast, write_maps
-from fourcast.verify.results.merge import added, held, joined
-from fourcast.verify.results.metrics import (
-    COMPARED,
-    EVENT_METRICS,
-    METRICS,
-    Metric,
-    Statistics,
-    references,
-    score,
-    series,
-)
+from fourcast.verify.results.merge import held, joined
+from fourcast.verify.results.metrics import COMPARED, EVENT_METRICS, METRICS, Metric, Statistics
 from fourcast.verify.results.plots import draw_scores
 from fourcast.verify.results.results_file import ResultsFile
 from fourcast.verify.results.scorecard import draw_scorecards
-from fourcast.verify.results.table import report, summary, write_csv
+from fourcast.verify.results.sums import write_reliability, write_sums
+from fourcast.verify.results.text import report, summary
+from fourcast.verify.results.tidy import write_csv
 from fourcast.verify.scores import STATISTICS
 
 Float64 = NDArray[np.float64]
 SCORES, STATISTICS_FILE, MAPS, CSV, TEXT = "scores.nc", "statistics.nc", "maps.nc", "scores.csv", "scores.md"
+RESULTS = (SCORES, STATISTICS_FILE, MAPS, CSV, TEXT)
+"""What a verification consists of, beside pictures."""
 BY_CHANNEL = ("system", "lead_time", "channel", "region")
 BY_EVENT = ("system", "lead_time", "event", "region")
-EVENT_STATISTICS = ("brier", "fair_brier")
 UNITS = {"channel": "in units of the channel", "square": "in squared units of the channel"}
 
 
@@ -51,8 +46,9 @@ def write_results(parts: Sequence[Path], plan: Plan, folder: Path) -> str:
     with xr.open_dataset(folder / SCORES, engine="netcdf4") as scores:
         write_csv(scores, folder / CSV)
         pictures = _draw(scores, plan, folder, has_maps) if plan.config.plots else []
-        (folder / TEXT).write_text(report(scores, pictures), encoding="utf-8")
-        return summary(scores)
+        said = summary(scores)
+        (folder / TEXT).write_text(report(scores, said, pictures), encoding="utf-8")
+        return said
 
 
 def _draw(scores: xr.Dataset, plan: Plan, folder: Path, has_maps: bool) -> list[Path]:
@@ -77,13 +73,13 @@ def write_numbers(parts: Sequence[Path], plan: Plan, folder: Path) -> None:
             given = statistics_of(parts, [name for name in STATISTICS if name in present], channel=c)
             _write_statistics(statistics, given, {"channel": c})
             _write_group(scores, plan, given, METRICS, {"channel": c})
-            _write_rest(scores, plan, parts, c)
+            write_sums(scores, plan, parts, c)
         for e, _ in enumerate(plan.events):
             given = statistics_of(parts, EVENT_STATISTICS, event=e)
             _write_statistics(statistics, given, {"event": e})
             _write_group(scores, plan, given, EVENT_METRICS, {"event": e})
             if "reliability_sum" in present:
-                _write_reliability(scores, parts, e)
+                write_reliability(scores, parts, e)
 
 
 def statistics_of(parts: Sequence[Path], names: Sequence[str], **at: int) -> dict[str, Float64]:
@@ -100,16 +96,6 @@ def _write_statistics(file: ResultsFile, given: Statistics, at: Mapping[str, int
             file.define(name, dims, {"long_name": f"area mean of {name.replace('_', ' ')}"})
         if np.isfinite(values).any():
             file.write(name, values, at)
-
-
-def _write_rest(file: ResultsFile, plan: Plan, parts: Sequence[Path], channel: int) -> None:
-    """Coverage, ranks and spectra of one channel."""
-    present = held(parts)
-    _write_coverage(file, joined(parts, "coverage", channel=channel), channel=channel)
-    if "rank_sum" in present:
-        _write_ranks(file, plan, parts, channel)
-    if "spectrum_sum" in present:
-        _write_spectrum(file, parts, channel)
 
 
 def _write_cases(file: ResultsFile, plan: Plan, verified_IL: NDArray[np.bool_]) -> None:
@@ -141,52 +127,6 @@ def _write_group(
                 _put(file, f"{name}_difference{end}", ("reference", *dims), values, at, metric)
 
 
-def scored(plan: Plan, statistics: Statistics, cases: NDArray[np.int64]) -> dict[str, Float64]:
-    """Metrics [S, L, R] and the ends of their intervals from statistics [I, S, L, R]; one lead time at a time."""
-    size = len(next(iter(statistics.values())))
-    given = plan.systems, plan.members
-    root_first = plan.convention.root_first
-    found = {name: v[0] for name, v in score(statistics, *given, np.ones((1, size)), root_first).items()}
-    weights_BI = resamples(size, plan.config.uncertainty)
-    if weights_BI is None:
-        return found
-    ends = {f"{name}_{end}": np.full_like(v, np.nan) for name, v in found.items() for end in ("low", "high")}
-    weights = with_middle(weights_BI)
-    for i_lead in range(cases.shape[1]):
-        at = {name: values[:, :, i_lead] for name, values in statistics.items()}
-        for name, rows in score(at, *given, weights, root_first).items():
-            low_high = interval_about(found[name][:, i_lead], rows, plan.config.uncertainty.level)
-            for end, values in zip(("low", "high"), low_high, strict=True):
-                ends[f"{name}_{end}"][:, i_lead] = np.where(cases[:, i_lead] >= FEWEST, values, np.nan)
-    return found | ends
-
-
-def compared(plan: Plan, statistics: Statistics, metric: Metric) -> dict[str, Float64]:
-    """Differences [reference, S, L, R] of a metric ("") and the ends of their intervals ("_low", "_high")."""
-    root_first = plan.convention.root_first
-    values = series(metric, statistics, plan.systems, root_first)
-    if values is None:
-        return {}
-    weights_BI = resamples(len(values), plan.config.uncertainty)
-    ones = np.ones((1, len(values)))
-    names = references(plan.systems)
-    shape = (len(names), *values.shape[1:])
-    found = {end: np.full(shape, np.nan) for end in ("", *(() if weights_BI is None else ("_low", "_high")))}
-    for r, name in enumerate(names):
-        i_reference = plan.systems.index(name)
-        found[""][r] = differences(metric, values, i_reference, ones, root_first)[0]
-        if weights_BI is None:
-            continue
-        for i_lead in range(shape[2]):
-            at = values[:, :, i_lead]
-            rows = differences(metric, at, i_reference, with_middle(weights_BI), root_first)
-            both = enough(at + at[:, i_reference, None])
-            low_high = interval_about(found[""][r, :, i_lead], rows, plan.config.uncertainty.level)
-            for end, values_SR in zip(("_low", "_high"), low_high, strict=True):
-                found[end][r, :, i_lead] = np.where(both, values_SR, np.nan)
-    return found
-
-
 def _put(
     file: ResultsFile,
     name: str,
@@ -211,62 +151,3 @@ def _attributes(name: str, metric: Metric | None) -> dict[str, str]:
     text = what.get(name.rpartition("_")[2], "") + ("the difference in " if "_difference" in name else "") + metric.text
     units = {"units": "1"} if metric.units == "1" else {"comment": UNITS[metric.units]}
     return {"long_name": text, **units, "better": metric.better}
-
-
-def _write_coverage(file: ResultsFile, coverage: xr.DataArray, channel: int) -> None:
-    values = coverage.transpose("init_time", "lead_time", "region").values.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        mean = np.nansum(values, axis=0) / np.isfinite(values).sum(axis=0)
-    if "coverage" not in file:
-        text = "share of the region's area at which analyses and forecasts have numbers"
-        file.define("coverage", BY_CHANNEL[1:], {"long_name": text, "units": "1"})
-    file.write("coverage", mean, {"channel": channel})
-
-
-def _write_ranks(file: ResultsFile, plan: Plan, parts: Sequence[Path], channel: int) -> None:
-    """Shares of the ranks; NaN beyond an ensemble's own."""
-    order = ("ensemble", "lead_time", "region", "rank")
-    total = added(parts, "rank_sum", channel=channel).transpose(*order).values
-    cases = added(parts, "rank_cases", channel=channel).transpose(*order[:3]).values[..., None]
-    share = ratio(total, cases)
-    for i, name in enumerate(plan.ensembles):
-        share[i, ..., plan.members[name] + 1 :] = np.nan
-    if "rank_histogram" not in file:
-        text = "share of the area where so many members lie below the analysis"
-        dims = ("ensemble", *BY_CHANNEL[1:], "rank")
-        file.define("rank_histogram", dims, {"long_name": text, "units": "1"})
-    file.write("rank_histogram", share, {"channel": channel})
-
-
-def _write_spectrum(file: ResultsFile, parts: Sequence[Path], channel: int) -> None:
-    total = added(parts, "spectrum_sum", channel=channel).transpose("spectrum", "lead_time", "band", "wavenumber")
-    cases = added(parts, "spectrum_cases", channel=channel).values[:, None, None]
-    if "spectrum_mean" not in file:
-        attributes = {
-            "long_name": "zonal energy spectrum, averaged over initial times",
-            "comment": "in metres times squared units of the channel",
-        }
-        file.define("spectrum_mean", ("spectrum", "lead_time", "channel", "band", "wavenumber"), attributes, "f4")
-    file.write("spectrum_mean", ratio(total.values, cases).astype(np.float32), {"channel": channel})
-
-
-def _write_reliability(file: ResultsFile, parts: Sequence[Path], event: int) -> None:
-    """Of every bin its share of the cases, the mean forecast probability and how often the event happened."""
-    order = ("ensemble", "lead_time", "region", "bin", "quantity")
-    sums = added(parts, "reliability_sum", event=event).transpose(*order).values
-    weight, forecast, observed = np.moveaxis(sums, -1, 0)
-    found = {
-        "share": (ratio(weight, weight.sum(axis=-1, keepdims=True)), "share of the cases in this bin"),
-        "forecast": (ratio(forecast, weight), "mean forecast probability in this bin"),
-        "observed": (ratio(observed, weight), "how often the event happened in this bin"),
-    }
-    for name, (values, text) in found.items():
-        if f"reliability_{name}" not in file:
-            dims = ("ensemble", *BY_EVENT[1:], "bin")
-            file.define(f"reliability_{name}", dims, {"long_name": text, "units": "1"})
-        file.write(f"reliability_{name}", values, {"event": event})
-
-
-def ratio(one: Float64, other: Float64) -> Float64:
-    """one / other, NaN where other is 0."""
-    return np.divide(one, other, out=np.full(np.broadcast_shapes(one.shape, other.shape), np.nan), where=other > 0)

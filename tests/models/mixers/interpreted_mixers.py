@@ -20,7 +20,13 @@ CONFIGS: dict[str, MixerConfig] = {name: config() for name, config in MIXERS.ite
 }
 
 
-@pytest.mark.parametrize("name", MIXERS)
+LONGEST = "long_conv"
+"""Takes as long as all others together."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == LONGEST else name for name in MIXERS]
+)
 def test_values_and_gradients(name: str) -> None:
     torch.manual_seed(0)
     mixer = build_mixer(CONFIGS[name], 16, (4, 16)).eval()

@@ -1,0 +1,88 @@
+"""Processes that sum a tensor over all of them, as the gradients of a training: NCCL on GPUs, gloo on CPUs."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from typing import IO, Any
+
+from fourcast.doctor.apart import alone, end, memory_file, result_of, started
+from fourcast.doctor.finding import OK, BreakdownError, Finding
+
+NAME = "exchange"
+SIZES = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Numbers that are summed."""
+REPEATS = 5
+SECONDS = 90.0
+REMEDY = (
+    "FOURCAST_TRACEBACK=1 NCCL_DEBUG=INFO fourcast doctor tells more; docker run --ipc=host; NCCL_SOCKET_IFNAME (gloo: "
+    "GLOO_SOCKET_IFNAME) names the network where there are several; NCCL_P2P_DISABLE=1 avoids GPUs' direct way"
+)
+
+
+def exchange(device: str) -> dict[str, Any]:
+    """Be one of these processes: backend, sum of ones, seconds of one exchange, bytes."""
+    import torch
+    import torch.distributed as dist
+
+    from fourcast.distributed import process_group
+
+    with process_group(device) as process:
+        size = SIZES[process.device.type]
+        total = float(process.sum(torch.ones(size, device=process.device))[-1])
+        process.barrier()
+        began = time.perf_counter()
+        for _ in range(REPEATS):
+            value = process.sum(torch.zeros(size, device=process.device))
+        value.sum().item()
+        seconds = (time.perf_counter() - began) / REPEATS
+        return {"backend": dist.get_backend(), "total": total, "seconds": seconds, "bytes": 4 * size}
+
+
+def exchange_findings(device: str, count: int) -> list[Finding]:
+    """Whether ``count`` processes here sum what they have, and how fast; BreakdownError where they do not."""
+    answers = _answers(device, count)
+    totals = {answer["total"] for answer in answers}
+    if totals != {float(count)}:
+        raise BreakdownError(f"the sum of ones over {count} processes is {sorted(totals)}")
+    rate = answers[0]["bytes"] / max(answer["seconds"] for answer in answers) / 1e9
+    kind = "GPUs by NCCL" if device == "cuda" else "processes by gloo"
+    return [Finding(NAME, OK, f"{count} {kind} sum {rate:.2g} GB/s", "", {"gb_s": round(rate, 3), "processes": count})]
+
+
+def _answers(device: str, count: int) -> list[dict[str, Any]]:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    with ExitStack() as stack:
+        processes: list[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]] = []
+        for rank in range(count):
+            out, err = (stack.enter_context(memory_file()) for _ in range(2))
+            environ = alone(os.environ) | meeting | sizes | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            process = started("exchange", (device,), environ, out, err)
+            stack.callback(end, process)
+            processes.append((process, out, err))
+        _await([process for process, _, _ in processes])
+        # Those that were ended here come last: what they had to wait for is the fault.
+        return [result_of(*one) for one in sorted(processes, key=lambda one: one[0].returncode == -signal.SIGKILL)]
+
+
+def _await(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Until all have ended, or one has failed; BreakdownError where that takes too long."""
+    until = time.monotonic() + SECONDS
+    while any(process.poll() is None for process in processes):
+        failed = [process for process in processes if process.poll() not in (None, 0)]
+        if time.monotonic() > until or failed:
+            for process in processes:
+                end(process)
+            if not failed:
+                raise BreakdownError(f"{len(processes)} processes did not meet and sum a tensor in {SECONDS:.0f} s")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of this machine that is free now."""
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return int(own.getsockname()[1])

@@ -1,0 +1,65 @@
+"""Triton's cache of kernels: in the way, broken, or not to be written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fourcast.doctor.cache import cache_finding, cache_folder
+
+
+def kernel(folder: Path, name: str) -> Path:
+    """A kernel as Triton keeps it."""
+    entry = folder / name
+    entry.mkdir(parents=True)
+    (entry / "convolve.cubin").write_bytes(b"\x7fELF code")
+    (entry / "convolve.json").write_text('{"num_warps": 4}')
+    (entry / "__grp__convolve.json").write_text(json.dumps({"child_paths": {"convolve.cubin": "elsewhere"}}))
+    return entry
+
+
+def test_where_it_lies():
+    assert cache_folder({"HOME": "/home/a"}) == Path("/home/a/.triton/cache")
+    assert cache_folder({"HOME": "/home/a", "TRITON_HOME": "/scratch"}) == Path("/scratch/.triton/cache")
+    assert cache_folder({"HOME": "/home/a", "TRITON_CACHE_DIR": "/tmp/triton"}) == Path("/tmp/triton")
+
+
+def test_a_cache_that_works_is_left_as_it_is(tmp_path):
+    kernel(tmp_path / "cache", "A")
+    kernel(tmp_path / "cache", "B")
+    before = sorted(tmp_path.rglob("*"))
+    found = cache_finding(tmp_path / "cache", True)
+    assert (found.status, found.remedy) == ("ok", "")
+    assert "2 kernels" in found.found
+    assert sorted(tmp_path.rglob("*")) == before
+    assert cache_finding(tmp_path / "none", True).status == "ok"
+
+
+@pytest.mark.parametrize(("on_gpu", "status"), [(True, "failed"), (False, "poor")])
+def test_a_file_in_the_way(tmp_path, on_gpu, status):
+    (tmp_path / ".triton").write_text("")
+    found = cache_finding(tmp_path / ".triton" / "cache", on_gpu)
+    assert (found.name, found.status) == ("kernel cache", status)
+    assert "is a file" in found.found
+    assert f"move {tmp_path / '.triton'} away" in found.remedy
+    assert "TRITON_CACHE_DIR" in found.remedy
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("convolve.json", b'{"num_war'),
+        ("__grp__convolve.json", b"\xff\xfe\x00"),
+        ("convolve.cubin", b""),
+    ],
+)
+def test_broken_kernels(tmp_path, file, content, on_gpu):
+    kernel(tmp_path, "A")
+    (kernel(tmp_path, "B") / file).write_bytes(content)
+    found = cache_finding(tmp_path, on_gpu)
+    assert (found.name, found.status) == ("kernel cache", "failed")
+    assert "1 of 2 kernels are broken" in found.found
+    assert str(tmp_path / "B") in found.found
+    assert f"rm -r {tmp_path}:" in found.remedy
+    assert cache_finding(tmp_path, on_gpu, 0).status == "ok"

@@ -1,0 +1,98 @@
+"""The image: what it is built from, what compose starts, and the real build where a machine can do it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fourcast.cli import VERBS
+
+ROOT = Path(__file__).parent.parent
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+COMPOSE = [DOCKER / "compose.yaml", DOCKER / "compose.cpu.yaml"]
+BIN = Path(sys.executable).parent
+
+
+def services(path: Path) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(path.read_text())["services"]
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+
+def table(text: str) -> dict[str, str]:
+    """The rows of the Markdown table of figures in ``text``."""
+    return dict(re.findall(r"^\| (.+?) \| (.+?) \|$", text, re.M))
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    linted = run(BIN / "hadolint", DOCKER / "Dockerfile")
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text().split()
+    assert lines[0] == "*"
+    assert all(line.startswith("!") or line.startswith("**/") for line in lines[1:])
+    seen = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M)
+    assert seen == {name for line in copied for name in line.split()}
+    assert all((ROOT / name).exists() for name in seen)
+
+
+def test_the_base_image_has_the_cuda_of_the_locked_torch() -> None:
+    base = re.search(r"^ARG BASE_IMAGE=(.+)$", DOCKERFILE, re.M)[1]
+    toolkit = re.search(r"^cuda-toolkit==(\d+\.\d+\.\d+)", (ROOT / "locks/torch.txt").read_text(), re.M)[1]
+    assert base.startswith(f"nvidia/cuda:{toolkit}-base-")
+    assert f"${{BASE_IMAGE:-{base}}}" in COMPOSE[0].read_text()
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
+def test_compose_files_are_valid(path: Path) -> None:
+    checked = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
+    assert checked.returncode == 0, checked.stdout
+    if shutil.which("docker-compose"):
+        composed = run("docker-compose", "-f", path, "config", "-q")
+        assert composed.returncode == 0, composed.stderr
+
+
+def test_services_start_the_verbs_they_are_named_after() -> None:
+    for path in COMPOSE:
+        extended = services(COMPOSE[1])
+        for name, service in services(path).items():
+            entry = service.get("entrypoint") or extended[service["extends"]["service"]]["entrypoint"]
+            assert entry[:3] == ["tini", "-s", "--"]
+            assert entry[-2:] == ["fourcast", name.removesuffix("-node")]
+            assert entry[-1] in VERBS
+    assert {"train", "forecast", "verify", "doctor"} <= set(services(COMPOSE[1]))
+
+
+def test_what_computes_with_torch_reserves_gpus_and_verification_does_not() -> None:
+    reserved = {name: service["deploy"] for name, service in services(COMPOSE[0]).items()}
+    assert reserved.pop("verify") == {}
+    for deploy in reserved.values():
+        (device,) = deploy["resources"]["reservations"]["devices"]
+        assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+@pytest.mark.container
+@pytest.mark.timeout(900)
+def test_the_image_builds_and_works(tmp_path: Path) -> None:
+    missing = [program for program in ("buildah", "mmdebstrap") if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"building an image needs root, buildah and mmdebstrap; missing: {', '.join(missing) or 'root'}")
+    proven = run("nice", DOCKER / "prove.sh", tmp_path / "figures.md")
+    print(proven.stdout)
+    assert proven.returncode == 0, proven.stdout[-3000:] + proven.stderr[-6000:]
+    figures = table((tmp_path / "figures.md").read_text())
+    assert figures["exit status after SIGTERM"].startswith("75")
+    assert set(figures) <= set(table((DOCKER / "README.md").read_text()))
+    assert float(figures["image"].split()[0]) < 4000

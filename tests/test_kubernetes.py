@@ -1,0 +1,244 @@
+"""The manifests of docker/kubernetes are valid, agree with each other, and start what fourcast knows."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import tiny
+import yaml
+from jsonschema import Draft202012Validator
+from manifests import (
+    FOLDER,
+    JOBS,
+    KUSTOMIZATION,
+    LAUNCHER,
+    NODE,
+    OBJECTS,
+    PODS,
+    RUNTIME,
+    STARTERS,
+    Object,
+    command,
+    environment,
+)
+
+from fourcast.cli import SUBJECTS
+from fourcast.config import conf_directory
+from fourcast.train.signals import EXIT_INTERRUPTED
+
+VERSIONS = ("1.31", "1.37")
+"""Of Kubernetes: the first in which pod failure policies are settled, and the newest that is known."""
+KUEUE = ("ResourceFlavor", "ClusterQueue", "LocalQueue")
+"""Kinds for which no package has a schema."""
+TRAINER = {"TrainJob": "train_job", "TrainingRuntime": "training_runtime"}
+
+
+def validate(found: Object) -> None:
+    """Raise an error where an object has a field that its kind lacks, or one of a wrong type."""
+    if found["kind"] not in TRAINER:
+        for version in VERSIONS:
+            kubernetes_validate.validate(found, version, strict=True)
+        return
+    kind = found["kind"]
+    models = importlib.import_module(f"kubeflow_trainer_api.models.trainer_v1alpha1_{TRAINER[kind]}")  # takes a second
+    model = getattr(models, f"TrainerV1alpha1{kind}").from_dict(found)
+    assert model is not None
+    if model.to_dict() != found:
+        raise ValueError(f"{kind} has fields that its model does not know")
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTS if not name.startswith(KUEUE)])
+def test_objects_are_valid(name: str) -> None:
+    validate(OBJECTS[name])
+
+
+def job_spec(found: Object) -> Object:
+    """Of a Job, or of the one that a TrainingRuntime holds."""
+    if found["kind"] == "Job":
+        return found["spec"]
+    return found["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]
+
+
+def misspelt(found: Object) -> None:
+    job_spec(found)["backofLimit"] = 3
+
+
+def misspelt_deep(found: Object) -> None:
+    job_spec(found)["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
+
+
+def mistyped(found: Object) -> None:
+    job_spec(found)["backoffLimit"] = "3"
+
+
+def mistyped_deep(found: Object) -> None:
+    job_spec(found)["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] = ["two"]
+
+
+@pytest.mark.parametrize("fault", [misspelt, misspelt_deep, mistyped, mistyped_deep])
+@pytest.mark.parametrize("name", ["Job-fourcast-ingest", "TrainingRuntime-fourcast"])
+def test_faults_are_found(name: str, fault: Callable[[Object], None]) -> None:
+    found = json.loads(json.dumps(OBJECTS[name]))
+    validate(found)
+    fault(found)
+    with pytest.raises(ValueError if name.startswith("Tr") else kubernetes_validate.ValidationError):
+        validate(found)
+
+
+@pytest.mark.parametrize(("key", "value"), [("numNode", 2), ("numNodes", "two"), ("resourcesPerNode", 8)])
+def test_faults_of_a_train_job_are_found(key: str, value: object) -> None:
+    found = json.loads(json.dumps(OBJECTS["TrainJob-fourcast-train"]))
+    found["spec"]["trainer"][key] = value
+    with pytest.raises((ValueError, AttributeError)):
+        validate(found)
+
+
+def closed(schema: Any) -> Any:
+    """A CRD's schema that allows no field that it does not name, as the API server's strict validation."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    is_open = found.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in found
+    if isinstance(found.get("properties"), dict) and not is_open:
+        found["additionalProperties"] = False
+    return found
+
+
+@pytest.mark.slow
+def test_objects_fit_published_definitions() -> None:
+    folder = Path(os.environ.get("FOURCAST_SCHEMAS", "none"))
+    if not folder.is_dir():
+        pytest.skip("set FOURCAST_SCHEMAS to a folder of custom resource definitions, Kubeflow Trainer's and Kueue's")
+    checked = set()
+    for path in folder.rglob("*.yaml"):
+        definition = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["spec"]
+        for found in (each for each in OBJECTS.values() if each["kind"] == definition["names"]["kind"]):
+            group, version = found["apiVersion"].split("/")
+            assert group == definition["group"]
+            (versioned,) = [each for each in definition["versions"] if each["name"] == version and each["served"]]
+            schema = closed(versioned["schema"]["openAPIV3Schema"])
+            schema["properties"]["metadata"] = {"type": "object"}
+            Draft202012Validator(schema).validate(found)
+            with pytest.raises(Exception, match="Additional properties"):
+                Draft202012Validator(schema).validate({**found, "spec": {**found.get("spec", {}), "bogus": 1}})
+            checked.add(found["kind"])
+    assert checked == {*TRAINER, *KUEUE}
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Callable[..., list[str]]:
+    """The words with which a pod's command starts the program fourcast, or the Python that runs it."""
+    for program in ("fourcast", "python3"):
+        (tmp_path / program).write_text('#!/bin/sh\nprintf "%s\\n" "${0##*/}" "$@"\n')
+        (tmp_path / program).chmod(0o755)
+
+    def start(name: str, index: int = 0) -> list[str]:
+        variables = {**environment(name, index), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.check_output(command(name, index), env=variables, text=True).splitlines()
+
+    return start
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_commands_compose(name: str, started: Callable[..., list[str]]) -> None:
+    words = started(name)
+    verb, *overrides = words[words.index("fourcast") + 1 :]
+    preset, subject = f"+experiment/{verb}=", f"{SUBJECTS.get(verb)}="
+    given = [subject + word if "=" not in word else word.replace("experiment=", preset) for word in overrides]
+    assert "launcher=local" in given
+    tiny.composed(verb, *given)
+
+
+@pytest.mark.parametrize("name", ["Job-fourcast-ingest", "Job-fourcast-forecast", "Job-fourcast-verify"])
+def test_shares_make_up_the_whole(name: str, started: Callable[..., list[str]]) -> None:
+    spec = JOBS[name]["spec"]
+    count = spec["completions"]
+    assert (spec["completionMode"], spec["parallelism"]) == ("Indexed", count)
+    assert [started(name, index)[-1] for index in range(count)] == [f"part={k}/{count}" for k in range(1, count + 1)]
+    assert started(name)[:3] == ["fourcast", name.removeprefix("Job-fourcast-"), "experiment=era5_1p5deg"]
+
+
+def test_combining_is_the_forecast_without_its_share(started: Callable[..., list[str]]) -> None:
+    share, whole = "Job-fourcast-forecast", "Job-fourcast-combine"
+    assert started(whole) == started(share)[:-1]
+    assert "completionMode" not in JOBS[whole]["spec"]
+    (one,), (other,) = PODS[share]["containers"], PODS[whole]["containers"]
+    assert {key for key in one if one[key] != other[key]} == {"command", "env"}
+    assert one["env"] == [*other["env"], {"name": "SHARES", "value": str(JOBS[share]["spec"]["completions"])}]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_are_confined(name: str) -> None:
+    pod, (container,) = PODS[name], PODS[name]["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert "runAsUser" not in pod["securityContext"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_what_they_mount(name: str) -> None:
+    pod, (container,) = PODS[name], PODS[name]["containers"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert len(volumes) == len(pod["volumes"])
+    assert sorted(volumes) == sorted(each["name"] for each in container["volumeMounts"])
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert [f"PersistentVolumeClaim-{claim}" for claim in claims] == [name for name in OBJECTS if "Claim-" in name]
+    assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
+    assert volumes["conf"]["configMap"]["optional"] is True
+    presets = {item["path"].split("/")[1] for item in volumes["conf"]["configMap"]["items"]}
+    assert presets <= {path.name for path in (conf_directory() / "experiment").iterdir()}
+    common = [volumes[each] for each in ("data", "runs", "conf", "tmp")]
+    assert common == PODS["Job-fourcast-ingest"]["volumes"][:4]
+    starts_torchrun = str(LAUNCHER.name) in " ".join(container["command"])
+    assert ("launch" in volumes) == starts_torchrun
+    if starts_torchrun:
+        assert volumes["launch"]["configMap"]["name"] == KUSTOMIZATION["configMapGenerator"][0]["name"]
+        assert container["command"][1] == f"/fourcast/launch/{LAUNCHER.name}"
+
+
+def test_one_place_names_the_image_and_lists_the_files() -> None:
+    assert [each["name"] for each in KUSTOMIZATION["images"]] == ["fourcast"]
+    assert {container["image"] for pod in PODS.values() for container in pod["containers"]} == {"fourcast"}
+    files = [*KUSTOMIZATION["resources"], *KUSTOMIZATION["configMapGenerator"][0]["files"], "kustomization.yaml"]
+    assert sorted(path.name for path in FOLDER.iterdir() if path.is_file()) == sorted(files)
+
+
+def test_steps_are_labelled_and_queued() -> None:
+    for name, found in OBJECTS.items():
+        labels = found["metadata"]["labels"]
+        assert labels["app.kubernetes.io/component"], name
+        assert ("kueue.x-k8s.io/queue-name" in labels) == (found["kind"] in ("Job", "TrainJob")), name
+
+
+def test_exit_statuses_say_whether_to_try_again() -> None:
+    for name, job in JOBS.items():
+        mistake, stopped, disrupted = job["spec"]["podFailurePolicy"]["rules"]
+        assert (mistake["action"], mistake["onExitCodes"]["values"]) == ("FailJob", [2]), name
+        ended = [EXIT_INTERRUPTED, 128 + signal.SIGTERM]
+        assert (stopped["action"], stopped["onExitCodes"]["values"]) == ("Ignore", ended), name
+        assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget"), name
+    (mistake,) = NODE["podFailurePolicy"]["rules"]
+    assert (mistake["action"], mistake["onExitCodes"]["values"], NODE["backoffLimit"]) == ("FailJob", [2], 0)
+    policy = RUNTIME["spec"]["template"]["spec"]["failurePolicy"]
+    assert [(rule["action"], rule["onJobFailureReasons"]) for rule in policy["rules"]] == [
+        ("FailJobSet", ["PodFailurePolicy"])
+    ]
+    assert all(pod["restartPolicy"] == "Never" for pod in PODS.values())
+
+
+def test_trainings_have_time_to_save() -> None:
+    for name in ("Job-fourcast-train-one-node", "TrainJob-fourcast-train"):
+        (timeout,) = [int(word.split("=")[1]) for word in command(name) if word.startswith("--shutdown-timeout=")]
+        assert 180 <= timeout <= PODS[name]["terminationGracePeriodSeconds"] - 30
