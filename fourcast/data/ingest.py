@@ -22,7 +22,7 @@ from fourcast.data.statistics import Statistics
 from fourcast.data.summaries import Summaries
 from fourcast.data.target import static_fields
 from fourcast.data.tasks import Outcome, attend
-from fourcast.data.workers import affordable, work
+from fourcast.data.workers import affordable, do_summaries, work
 from fourcast.data.writer import INGEST, create_store, publish, put_static
 from fourcast.errors import InputError
 from fourcast.files import partial_path, remove_abandoned, remove_directory
@@ -55,6 +55,9 @@ def ingest(config: IngestConfig) -> Path:
     if missing and not set(missing) & set(chosen):
         print(f"{output}: this share is done; {len(missing)} of {plan.parts} parts are left to the others")
         return output
+    if not missing and len(outcomes) == len(chosen):  # other shares did the last parts after this one had looked
+        outcomes += do_summaries(config, range(len(plan.channels)))
+        _raise_failures(outcomes, output)
     _raise_unfinished(output, total - len(outcomes))
     _raise_failures(list(attend([Publication(output, plan)], output / INGEST)), output)
     _tidy(output)

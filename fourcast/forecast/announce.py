@@ -15,7 +15,8 @@ def announced(run: Run, unfinished: Sequence[Unfinished], tasks: Sequence[Sequen
     """What is to be done, by the ``tasks`` of every rank, and what may not be meant."""
     plan, process = run.plan, run.process
     if not unfinished:
-        return f"{plan.run} is finished"
+        share = "" if run.config.part is None else f"share {run.config.part} of "
+        return f"{share}{plan.run} is finished"
     files = sum(len(each.members) for each in unfinished)
     products = sum(each.products for each in unfinished) * len(plan.product_files)
     idle = sum(not any(task.members for task in of_rank) for of_rank in tasks)

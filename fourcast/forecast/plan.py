@@ -11,7 +11,7 @@ import numpy as np
 
 from fourcast.checkpoint import Card
 from fourcast.errors import InputError
-from fourcast.files import PARTIAL, read_json, remove_abandoned, remove_directory, write_json
+from fourcast.files import PARTIAL, partial_path, read_json, remove_abandoned, remove_directory, write_json
 from fourcast.forecast.contents import ENSEMBLE_FILE, MANIFEST, ZARR
 from fourcast.forecast.netcdf import Header, init_name, is_finished, member_path
 from fourcast.forecast.products import ProductPlan
@@ -135,7 +135,7 @@ def _names(folder: Path) -> list[str]:
 def claim(plan: Plan, overwrite: bool) -> None:
     """Write the manifest of a run that does not stand; with ``overwrite``, files of another one go.
 
-    Shares of a run may claim it at the same time; InputError where another run was quicker.
+    Shares of a run may claim it at the same time, with the same manifest; InputError where another run's is found.
     """
     remove_abandoned(plan.run)
     if overwrite and (plan.run / MANIFEST).exists():
@@ -183,10 +183,10 @@ def require_writable(run: Path) -> None:
     standing = _standing(run)
     if not standing.is_dir():
         raise InputError(f"output={run}: {standing} is a file, not a folder; choose another output=")
-    probe = standing / f".{run.name}.probe"
+    probe = partial_path(standing / f".{run.name}")  # under this name it is nothing to other shares of the run
     try:
         probe.touch()
-        probe.unlink(missing_ok=True)  # other shares of the run try the same
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"output={run}: {standing} cannot be written to ({error}); choose another output=") from error
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,10 @@ def _claimed(run: Run) -> list[Unfinished]:
     unfinished = lacking(run) if standing else _shared(run, run.plan.all())
     times = _needed_times(run, [each.init_time for each in unfinished])
     preflight(run.analyses, times, run.forecasters[0].card, run.config.allow or [])
-    require_space(run.plan, unfinished)
+    require_space(run.plan, unfinished if standing else run.plan.all())  # other shares need room, too
     if run.plan.products is not None:
-        ranks = 1 if len(run.plan.init_times) >= run.process.world_size else run.process.world_size
+        together = sum(each.products for each in unfinished)
+        ranks = 1 if together >= run.process.world_size else run.process.world_size
         require_memory(run.forecasters[0], -(-len(run.plan.members) // ranks), run.process.local_world_size)
     if not standing:
         claim(run.plan, run.config.overwrite)
@@ -163,8 +164,9 @@ def _shared(run: Run, unfinished: list[Unfinished]) -> list[Unfinished]:
     """What of ``unfinished`` belongs to this run's share: whole initial times where members cannot be made apart."""
     plan, (place, count) = run.plan, run.share
     apart = plan.exact and not plan.product_files
-    calls = len({member // run.batching.size for member in plan.members}) if apart else 1
-    parts = team_parts(plan.members, run.batching, calls)
+    whole = replace(run.batching, size=run.batching.size * len(run.forecasters))  # full calls of all models
+    calls = len({member // whole.size for member in plan.members}) if apart else 1
+    parts = team_parts(plan.members, whole, calls)
     return share_of(unfinished, [(time, part) for time in plan.init_times for part in parts], place, count)
 
 

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import xarray as xr
 from weather import config, content, hours, store, weather, write
 
 from fourcast.cli import main
-from fourcast.data import parts
+from fourcast.config import IngestConfig
+from fourcast.data import parts, workers
 from fourcast.data.ingest import ingest
+from fourcast.data.plan import Plan
 from fourcast.data.store import open_store
+from fourcast.data.tasks import Outcome
 from fourcast.data.writer import shard_file
 from fourcast.errors import InputError
 from fourcast.files import read_json
@@ -58,6 +62,20 @@ def test_shares_that_begin_at_once_make_one_store(source: Path, tmp_path: Path) 
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert content(tmp_path / "shares") == expected
+
+
+def test_a_share_whose_parts_are_not_the_last_finds_the_others_done_a_moment_later(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked, and seen parts missing; before it looks again, another share has made them, but no summaries."""
+    expected = content(store(source, tmp_path / "one").path)
+
+    def work_of_both(given: IngestConfig, plan: Plan, chosen: Sequence[int]) -> Iterator[Outcome]:
+        yield from workers.work(given, plan, chosen)
+        list(workers.do_parts(given, [part for part in range(plan.parts) if part not in chosen]))
+
+    monkeypatch.setattr("fourcast.data.ingest.work", work_of_both)
+    assert content(store(source, tmp_path / "shares", part="1/3").path) == expected
 
 
 def test_the_length_of_parts_and_the_memory_change_nothing_that_is_read(source: Path, tmp_path: Path) -> None:

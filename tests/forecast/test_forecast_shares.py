@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import netCDF4
 import pytest
@@ -125,3 +126,22 @@ def test_shares_that_start_together_begin_one_run(config: ForecastConfig) -> Non
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(begin, range(4)))
         assert files(plan.run) == {"forecast.json", *(f"made_by_{share}" for share in range(4))}
+
+
+def test_of_several_checkpoints_shares_have_whole_calls(config: ForecastConfig) -> None:
+    """Members take turns between two models, so that 16 consecutive ones are a full call of each."""
+    given = replace(
+        config, checkpoint=config.checkpoint * 2, init_times=[INIT], ensemble=EnsembleConfig(20, exact=True)
+    )
+    assert len(temperatures(forecast(replace(given, part="1/2")))) == 16
+    assert len(temperatures(forecast(replace(given, part="2/2")))) == 20
+
+
+def test_the_share_that_begins_a_run_wants_room_for_all(
+    config: ForecastConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member is 3 lead times × 128 points × 2 channels × 4 bytes = 3 kB, hardly less than half of it compressed."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20 * 1500))
+    with pytest.raises(InputError, match="the forecast needs"):
+        forecast(replace(config, ensemble=EnsembleConfig(size=80, exact=True), part="1/20"))
+    forecast(replace(config, ensemble=EnsembleConfig(size=4, exact=True), part="1/2"))
