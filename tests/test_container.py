@@ -64,6 +64,13 @@ def test_compose_files_are_valid(path: Path) -> None:
         assert composed.returncode == 0, composed.stderr
 
 
+def test_a_site_may_mount_its_configuration_and_nothing_else_hides_that_of_the_image() -> None:
+    both = [yaml.safe_load(path.read_text()) for path in COMPOSE]
+    mounts = {mount for each in both for service in each["services"].values() for mount in service.get("volumes", [])}
+    assert [mount for mount in mounts if "/conf" in mount] == ["${FOURCAST_SITE:-site}:/fourcast/conf:ro"]
+    assert [each["volumes"] for each in both] == 2 * [{"site": {}}]  # extending a service brings no volume with it
+
+
 def test_services_start_the_verbs_they_are_named_after() -> None:
     for path in COMPOSE:
         extended = services(COMPOSE[1])

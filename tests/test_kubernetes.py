@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import tiny
 import yaml
+from documents import blocks
 from jsonschema import Draft202012Validator
 from manifests import (
     FOLDER,
@@ -206,6 +207,38 @@ def test_pods_have_what_they_mount(name: str) -> None:
     if starts_torchrun:
         assert volumes["launch"]["configMap"]["name"] == KUSTOMIZATION["configMapGenerator"][0]["name"]
         assert container["command"][1] == f"/fourcast/launch/{LAUNCHER.name}"
+
+
+def test_pods_with_gpus_may_go_where_nothing_else_may() -> None:
+    taint = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    resources = {name: pod["containers"][0].get("resources") for name, pod in PODS.items()}
+    resources["TrainJob-fourcast-train"] = OBJECTS["TrainJob-fourcast-train"]["spec"]["trainer"]["resourcesPerNode"]
+    with_gpus = {name for name, each in resources.items() if "nvidia.com/gpu" in each["limits"]}
+    assert len(with_gpus) == 5
+    assert {name: pod["tolerations"] for name, pod in PODS.items() if "tolerations" in pod} == {
+        name: [taint] for name in with_gpus
+    }
+
+
+@pytest.mark.parametrize("step", ["ingest", "forecast", "combine", "verify"])
+def test_threads_are_as_many_as_processors(step: str) -> None:
+    """And not as many as the node has, which is what libraries take where nobody tells them."""
+    (container,) = PODS[f"Job-fourcast-{step}"]["containers"]
+    workers = [int(word.removeprefix("workers=")) for word in container["args"] if word.startswith("workers=")] or [1]
+    threads = int(environment(f"Job-fourcast-{step}", 0)["OMP_NUM_THREADS"])
+    assert workers[0] * threads == int(container["resources"]["requests"]["cpu"])
+
+
+@pytest.mark.parametrize(("end", "status"), [("SuccessCriteriaMet Complete", 0), ("FailureTarget Failed", 1)])
+def test_the_documented_wait_ends_whichever_way_a_job_does(end: str, status: int, tmp_path: Path) -> None:
+    text = "".join(block.text for block in blocks(tiny.ROOT / "docs/kubernetes.md"))
+    function = text[text.index("finished() {") :].split("\n}\n")[0] + "\n}\n"
+    early = end.split()[0]
+    (tmp_path / "conditions").write_text(f"\nSuspended\n{early}\n{end}\nnever\n")
+    stub = """kubectl() { head -n 1 conditions; sed -i 1d conditions; }; sleep() { echo >>waits; }; finished job/any"""
+    ended = subprocess.run(["bash", "-c", function + stub], cwd=tmp_path, timeout=20, check=False)
+    assert ended.returncode == status
+    assert (tmp_path / "waits").read_text() == 3 * "\n"
 
 
 def test_one_place_names_the_image_and_lists_the_files() -> None:

@@ -14,13 +14,19 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from fourcast.doctor.finding import BreakdownError, described
 
 CHECKS = {
+    "output": "fourcast.doctor.places",
+    "temporary": "fourcast.doctor.places",
+    "speeds": "fourcast.doctor.places",
+    "store": "fourcast.doctor.places",
+    "cache": "fourcast.doctor.places",
     "libraries": "fourcast.doctor.libraries",
     "torch": "fourcast.doctor.torch_facts",
     "compiled": "fourcast.doctor.compiled",
@@ -35,6 +41,8 @@ LAUNCHERS = (
 """How the variables begin by which launchers tell a process its peers."""
 WORDS = 300
 """Characters of what a process said last."""
+DYING = 5.0
+"""Seconds in which what is killed ends, unless a driver or disk holds it."""
 
 
 def apart(name: str, *arguments: Any, seconds: float, environ: Mapping[str, str] | None = None) -> Any:
@@ -45,11 +53,13 @@ def apart(name: str, *arguments: Any, seconds: float, environ: Mapping[str, str]
     with memory_file() as out, memory_file() as err:
         process = started(name, arguments, environ or alone(os.environ), out, err)
         try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired as error:
-            raise BreakdownError(f"no result after {seconds:.0f} s{_last_words(err)}") from error
+            in_time = ended(process, seconds)
         finally:
             end(process)
+        show(err)
+        if not in_time:
+            held = ", and it cannot be killed: a driver or disk holds it" if process.returncode is None else ""
+            raise BreakdownError(f"no result after {seconds:.0f} s{held}{last_words(err)}")
         return result_of(process, out, err)
 
 
@@ -74,10 +84,31 @@ def memory_file() -> IO[bytes]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a check."""
+    """Kill what is left of a process with a session of its own; one that a driver or disk holds is left behind."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        ended(process, DYING)
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether ``process`` ends within ``seconds``."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """What asks this process to end raises SystemExit, so that processes and folders of checks go with it."""
+    asked = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda got, _: sys.exit(128 + got)) for number in asked}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def alone(environ: Mapping[str, str]) -> dict[str, str]:
@@ -88,18 +119,15 @@ def alone(environ: Mapping[str, str]) -> dict[str, str]:
 def result_of(process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> Any:
     """What a check that has ended returned; BreakdownError where it did not."""
     status = process.returncode
-    if os.environ.get("FOURCAST_TRACEBACK"):
-        err.seek(0)
-        print(err.read().decode(errors="replace"), end="", file=sys.stderr)
-    out.seek(0)
-    text = out.read().decode(errors="replace")
-    if text:
+    if status is None:
+        raise BreakdownError(f"the process cannot be killed: a driver or disk holds it{last_words(err)}")
+    if text := said(out):
         answer = json.loads(text)
         if "raised" in answer:
             raise BreakdownError(answer["raised"])
         return answer["returned"]
     how = f"died of {_signal(-status)}" if status < 0 else f"ended with status {status}"
-    raise BreakdownError(f"the process {how}{_last_words(err)}")
+    raise BreakdownError(f"the process {how}{last_words(err)}")
 
 
 def _signal(number: int) -> str:
@@ -107,9 +135,21 @@ def _signal(number: int) -> str:
     return signal.Signals(number).name + meanings.get(signal.Signals(number), "")
 
 
-def _last_words(err: IO[bytes]) -> str:
-    err.seek(0)
-    lines = [line.strip() for line in err.read().decode(errors="replace").splitlines() if line.strip()]
+def said(file: IO[bytes]) -> str:
+    """All that was written to ``file``."""
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def show(err: IO[bytes]) -> None:
+    """Under FOURCAST_TRACEBACK, all that a process said."""
+    if os.environ.get("FOURCAST_TRACEBACK"):
+        print(said(err), end="", file=sys.stderr)
+
+
+def last_words(err: IO[bytes]) -> str:
+    """The last line that a process said, to be appended to a sentence; "" where it said nothing."""
+    lines = [line.strip() for line in said(err).splitlines() if line.strip()]
     return f"; it said last: {lines[-1][-WORDS:]}" if lines else ""
 
 

@@ -1,7 +1,9 @@
 """A small Triton kernel compiled for a GPU that need not be here: it proves Triton, its assembler and its cache."""
 
+import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import triton
@@ -9,6 +11,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from fourcast.doctor.disk import writable
 from fourcast.doctor.finding import OK, Finding
 
 NAME = "triton compiler"
@@ -24,8 +27,10 @@ def product(p_a, p_b, p_c, SIDE: tl.constexpr):  # type: ignore[no-untyped-def]
     tl.store(p_c + offsets, tl.dot(tl.load(p_a + offsets), tl.load(p_b + offsets)).to(tl.float16))
 
 
-def compiled() -> list[dict[str, Any]]:
-    """Compile it to machine code, or take it from the cache."""
+def compiled(cache: str | None, otherwise: str) -> list[dict[str, Any]]:
+    """Compile it to machine code, or take it from ``cache``; into ``otherwise`` where that cannot be written."""
+    usable = cache is not None and writable("", Path(cache), "").status == OK
+    os.environ["TRITON_CACHE_DIR"] = cache if cache is not None and usable else otherwise
     began = time.perf_counter()
     signature = {"p_a": "*fp16", "p_b": "*fp16", "p_c": "*fp16", "SIDE": "constexpr"}
     source = ASTSource(product, signature, {(3,): SIDE})

@@ -90,7 +90,7 @@ def obstacle(error: OSError, place: Folder, otherwise: str) -> tuple[str, str]:
 
 def kept(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The kind of the file system under ``path``, and that what is on a container's own goes with it."""
-    kind = file_system(path, mounts.read_text() if mounts.exists() else "")
+    kind = file_system(path.resolve(), mounts.read_text() if mounts.exists() else "")
     warning = {"overlay": ", the container's own disk, which goes with it", "tmpfs": ", which is memory"}.get(kind, "")
     return f" ({kind}{warning})" if kind else ""
 
@@ -107,7 +107,7 @@ def temporary_finding(on_gpu: bool) -> Finding:
     try:
         return Finding("temporary", OK, f"{tempfile.gettempdir()} can be written")
     except FileNotFoundError as error:
-        remedy = "docker run --tmpfs /tmp, or export TMPDIR=DIR"
+        remedy = "docker run --tmpfs /tmp:exec, or export TMPDIR=DIR"
         return Finding("temporary", FAILED if on_gpu else POOR, str(error.strerror or error), remedy)
 
 

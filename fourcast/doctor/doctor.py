@@ -6,25 +6,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fourcast.doctor import disk, exchange, hardware, packages, software
-from fourcast.doctor.apart import alone, apart
-from fourcast.doctor.cache import cache_finding, cache_folder
-from fourcast.doctor.finding import ABSENT, FAILED, OK, UNEXPECTED, Finding, isolated, learned
+from fourcast.doctor.apart import apart, orderly_end
+from fourcast.doctor.cache import ELSEWHERE, MOST, cache_folder, way_out
+from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, UNEXPECTED, Finding, isolated, learned
 from fourcast.doctor.nvidia import Nvidia, gpu_finding, nvidia
+from fourcast.doctor.places import OTHERWISE
 from fourcast.doctor.screen import Grouped, document, lines, verdict, works
 from fourcast.doctor.software import Torch
 from fourcast.doctor.surroundings import variables_finding
 from fourcast.doctor_config import DoctorConfig
 
-SECONDS = {"libraries": 120.0, "torch": 120.0, "compiled": 180.0, "kernels": 400.0, "training": 400.0}
+SECONDS = {
+    "output": 30.0, "temporary": 30.0, "speeds": 120.0, "store": 60.0, "cache": 60.0,
+    "libraries": 120.0, "torch": 120.0, "compiled": 180.0, "kernels": 400.0, "training": 400.0,
+}  # fmt: skip
 """After which a check in a process of its own is given up; a slow network disk takes its time to load torch."""
 LOOK = "FOURCAST_TRACEBACK=1 fourcast doctor tells more; see torch and kernels above first"
-OTHERWISE = "pass output=DIR on another disk"
-RELOAD = "pip install --force-reinstall"
+MORE = "FOURCAST_TRACEBACK=1 fourcast doctor tells more; a damaged installation:"
 
 
 def doctor(config: DoctorConfig) -> None:
@@ -36,10 +39,11 @@ def doctor(config: DoctorConfig) -> None:
     packages.require_known(config.needs)
     began, found = time.monotonic(), list[Grouped]()
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for one in examine(config):
-        if not config.json:
-            print("\n".join(lines(one, not found or found[-1].group != one.group, colour)), flush=True)
-        found.append(one)
+    with orderly_end():
+        for one in examine(config):
+            if not config.json:
+                print("\n".join(lines(one, not found or found[-1].group != one.group, colour)), flush=True)
+            found.append(one)
     seconds = time.monotonic() - began
     print(json.dumps(document(found, seconds), indent=2) if config.json else verdict(found, seconds))
     if not works(found):
@@ -56,28 +60,32 @@ def examine(config: DoctorConfig) -> Iterator[Grouped]:
     yield from (Grouped("machine", one) for one in broken or [gpu_finding(here, config.device)])
     yield from _of("machine", "variables", partial(variables_finding, os.environ))
     yield from _of("software", "python", software.python_finding)
-    torch, complaints = learned("torch", partial(_torch, config.quick), None, f"{RELOAD} torch")
+    torch, complaints = learned("torch", partial(_torch, config.quick), None, _reload_torch())
     if torch is None:
         yield from (Grouped("software", one) for one in complaints or [_without_torch()])
     else:
         yield from _of("software", "torch", partial(software.torch_finding, torch, here, config.device))
     yield from _packages(config, on_gpu)
-    yield from _disk(config, on_gpu)
+    output = list(_output(config))
+    usable = output[0].finding.status == OK
+    yield from output
+    yield from _disk(config, on_gpu, usable)
     yield from _kernels(config, on_gpu, torch)
     if not config.quick:
-        yield from _training(config, torch)
+        yield from _training(config, torch, usable)
 
 
 def _of(
-    group: str, name: str, check: Callable[[], Finding | list[Finding]], remedy: str = UNEXPECTED
+    group: str, name: str, check: Callable[[], Finding | list[Finding]], remedy: str = UNEXPECTED, worst: str = FAILED
 ) -> Iterator[Grouped]:
-    """What a check finds, one thing or several, as a part of ``group``."""
+    """What a check finds, one thing or several, as a part of ``group``; ``worst``: what becomes of failed."""
 
     def found() -> list[Finding]:
         one = check()
         return one if isinstance(one, list) else [one]
 
-    yield from (Grouped(group, one) for one in isolated(name, found, remedy))
+    for one in isolated(name, found, remedy):
+        yield Grouped(group, replace(one, status=worst) if one.status == FAILED else one)
 
 
 def _torch(quick: bool) -> Torch | None:
@@ -88,6 +96,11 @@ def _torch(quick: bool) -> Torch | None:
     told = apart("torch", seconds=SECONDS["torch"])
     gpus = tuple((name, (major, minor)) for name, (major, minor) in told["gpus"])
     return Torch(**{**told, "archs": tuple(told["archs"]), "gpus": gpus})
+
+
+def _reload_torch() -> str:
+    version = packages.version_of("torch")
+    return MORE if version is None else f"{MORE} {software.again(version)}"
 
 
 def _without_torch() -> Finding:
@@ -101,7 +114,7 @@ def _packages(config: DoctorConfig, on_gpu: bool) -> Iterator[Grouped]:
     yield from _of("software", "triton", partial(software.triton_finding, version, requires, on_gpu))
     yield from _of("software", "compiler", partial(software.compiler_finding, on_gpu))
     load = packages.libraries_finding if config.quick else _loaded
-    yield from _of("software", "libraries", load, f"{RELOAD} numpy xarray zarr netCDF4 hydra-core")
+    yield from _of("software", "libraries", load, f"{MORE} {packages.again()}")
     yield from _of("software", "extras", partial(packages.extras_findings, config.needs))
 
 
@@ -114,49 +127,58 @@ def _loaded() -> Finding:
     return Finding(found.name, OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
-def _disk(config: DoctorConfig, on_gpu: bool) -> Iterator[Grouped]:
-    output = Path(config.output)
-    yield from _of("disk", "output", partial(disk.writable, "output", output, OTHERWISE))
-    yield from _of("disk", "space", partial(disk.space, output))
-    yield from _of("disk", "temporary", partial(disk.temporary_finding, on_gpu))
+def _output(config: DoctorConfig) -> Iterator[Grouped]:
+    """The first finding says whether anything can be written there."""
+    remedy = _of_disk(config.output, OTHERWISE)
+    yield from _of("disk", "output", partial(_apart, "output", config.output), remedy)
+
+
+def _disk(config: DoctorConfig, on_gpu: bool, usable: bool) -> Iterator[Grouped]:
+    temporary = _of_disk("the temporary files", "export TMPDIR=DIR")
+    yield from _of("disk", "temporary", partial(_apart, "temporary", on_gpu), temporary)
+    if not config.quick and usable:
+        yield from _of("disk", "speed", partial(_apart, "speeds", config.output), _of_disk(config.output, OTHERWISE))
     if not config.quick:
-        yield from _of("disk", "speed", partial(disk.speeds, output))
-        yield from _of("disk", "store", partial(disk.store_speed, Path(config.store)))
+        remedy = _of_disk(config.store, "pass store=STORE on another disk")
+        yield from _of("disk", "store", partial(_apart, "store", config.store), remedy)
+
+
+def _of_disk(folder: str, otherwise: str) -> str:
+    return f"see what mount and dmesg say of the disk of {folder}, which may no longer answer, or {otherwise}"
 
 
 def _kernels(config: DoctorConfig, on_gpu: bool, torch: Torch | None) -> Iterator[Grouped]:
-    folder = cache_folder(os.environ)
-    looked = partial(cache_finding, folder, on_gpu, 0) if config.quick else partial(cache_finding, folder, on_gpu)
-    yield from _of("kernels", "kernel cache", looked)
+    cache, worst = cache_folder(os.environ), FAILED if on_gpu else POOR
+    where, most = None if cache is None else str(cache), 0 if config.quick else MOST
+    remedy = _of_disk(f"Triton's cache, {where}", ELSEWHERE)
+    yield from _of("kernels", "kernel cache", partial(_apart, "cache", where, on_gpu, most), remedy, worst)
     if config.quick:
         return
-    remedy = f"rm -r {folder}; still so: see triton above, or export FOURCAST_KERNELS=torch"
+    remedy = way_out(cache)
     if not on_gpu and packages.version_of("triton") is not None:
-        yield from _of("kernels", "triton compiler", partial(_compiled, folder), remedy)
+        yield from _of("kernels", "triton compiler", partial(_compiled, where), remedy, worst)
     yield from _with_torch("kernels", "kernels", torch, partial(_apart, "kernels", config.device), remedy)
 
 
-def _compiled(folder: Path) -> list[Finding]:
+def _compiled(cache: str | None) -> list[Finding]:
     """A kernel compiled for a GPU that is not here, through the cache where that can be used."""
-    with tempfile.TemporaryDirectory() as other:
-        cache = str(folder) if disk.writable("", folder, "").status == OK else other
-        environ = alone(os.environ) | {"TRITON_CACHE_DIR": cache}
-        return _findings(apart("compiled", seconds=SECONDS["compiled"], environ=environ))
+    with tempfile.TemporaryDirectory() as otherwise:
+        return _apart("compiled", cache, otherwise)
 
 
-def _training(config: DoctorConfig, torch: Torch | None) -> Iterator[Grouped]:
-    yield from _with_torch("training", "training", torch, partial(_trained, config), LOOK)
+def _training(config: DoctorConfig, torch: Torch | None, usable: bool) -> Iterator[Grouped]:
+    yield from _with_torch("training", "training", torch, partial(_trained, config, usable), LOOK)
     if torch is not None:
         gpus = 0 if config.device == "cpu" else len(torch.gpus)
-        together = ("cuda", gpus) if gpus > 1 else ("cpu", 2)
-        yield from _of("training", exchange.NAME, partial(exchange.exchange_findings, *together), exchange.REMEDY)
+        together, worst = (("cuda", gpus), FAILED) if gpus > 1 else (("cpu", 2), POOR)
+        sums = partial(exchange.exchange_findings, *together)
+        yield from _of("training", exchange.NAME, sums, exchange.REMEDY, worst)
 
 
-def _trained(config: DoctorConfig) -> list[Finding]:
-    """A training on the disk of ``output`` where that can be written, else where temporary files are."""
-    output = Path(config.output)
-    if disk.writable("", output, "").status == OK:
-        with disk.trial(disk.folder(output).there) as inside:
+def _trained(config: DoctorConfig, usable: bool) -> list[Finding]:
+    """A training on the disk of ``output`` where that is usable, else where temporary files are."""
+    if usable:
+        with disk.trial(disk.folder(Path(config.output)).there) as inside:
             return _apart("training", str(inside), config.device)
     with tempfile.TemporaryDirectory() as other:
         return _apart("training", other, config.device)
@@ -172,9 +194,5 @@ def _with_torch(
         yield from _of(group, name, check, remedy)
 
 
-def _apart(name: str, *arguments: str) -> list[Finding]:
-    return _findings(apart(name, *arguments, seconds=SECONDS[name]))
-
-
-def _findings(told: list[dict[str, Any]]) -> list[Finding]:
-    return [Finding(**one) for one in told]
+def _apart(name: str, *arguments: str | bool | int | None) -> list[Finding]:
+    return [Finding(**one) for one in apart(name, *arguments, seconds=SECONDS[name])]

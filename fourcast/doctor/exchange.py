@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import IO, Any
 
-from fourcast.doctor.apart import alone, end, memory_file, result_of, started
+from fourcast.doctor.apart import alone, end, last_words, memory_file, result_of, show, started
 from fourcast.doctor.finding import OK, BreakdownError, Finding
 
 NAME = "exchange"
@@ -63,22 +63,30 @@ def _answers(device: str, count: int) -> list[dict[str, Any]]:
             process = started("exchange", (device,), environ, out, err)
             stack.callback(end, process)
             processes.append((process, out, err))
-        _await([process for process, _, _ in processes])
+        late = _await([process for process, _, _ in processes])
+        for process, _, err in processes:
+            end(process)
+            show(err)
+        if late:
+            numbers = ", ".join(map(str, late))
+            words = f"{count} processes did not meet and sum a tensor in {SECONDS:.0f} s; not done: {numbers}"
+            raise BreakdownError(words + last_words(processes[late[0]][2]))
         # Those that were ended here come last: what they had to wait for is the fault.
-        return [result_of(*one) for one in sorted(processes, key=lambda one: one[0].returncode == -signal.SIGKILL)]
+        return [
+            result_of(*one) for one in sorted(processes, key=lambda one: one[0].returncode in (None, -signal.SIGKILL))
+        ]
 
 
-def _await(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Until all have ended, or one has failed; BreakdownError where that takes too long."""
+def _await(processes: list[subprocess.Popen[bytes]]) -> list[int]:
+    """The processes that have not ended in SECONDS; none where all have ended, or one has failed."""
     until = time.monotonic() + SECONDS
-    while any(process.poll() is None for process in processes):
-        failed = [process for process in processes if process.poll() not in (None, 0)]
-        if time.monotonic() > until or failed:
-            for process in processes:
-                end(process)
-            if not failed:
-                raise BreakdownError(f"{len(processes)} processes did not meet and sum a tensor in {SECONDS:.0f} s")
+    while late := [rank for rank, process in enumerate(processes) if process.poll() is None]:
+        if any(process.poll() not in (None, 0) for process in processes):
+            return []
+        if time.monotonic() > until:
+            return late
         time.sleep(0.05)
+    return []
 
 
 def free_port() -> int:

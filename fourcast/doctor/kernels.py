@@ -1,5 +1,6 @@
 """The two operators that have kernels of their own, against what they are defined to compute."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fourcast.distributed import choose_device
+from fourcast.doctor.cache import cache_folder, way_out
 from fourcast.doctor.finding import FAILED, OK, POOR, Finding, isolated
 from fourcast.kernels import reference
 from fourcast.kernels.dispatch import choose
@@ -25,13 +27,13 @@ PRECISIONS = {"triton": ("fp32", "fp16"), "torch": ("fp32",)}
 """Plain torch computes in the type of its input, whatever the precision."""
 REPEATS = 10
 MIXING, CONVOLUTION = "spectral mixing", "long convolution"
-REMEDY = "empty Triton's cache (rm -r ~/.triton/cache or $TRITON_CACHE_DIR); until then export FOURCAST_KERNELS=torch"
 
 
 def kernels(device: str) -> list[dict[str, Any]]:
     """Both operators on ``device``, each as a finding."""
     own = choose_device(device, 0)
-    found = isolated(MIXING, partial(mixing, own), REMEDY) + isolated(CONVOLUTION, partial(convolution, own), REMEDY)
+    remedy = way_out(cache_folder(os.environ))
+    found = isolated(MIXING, partial(mixing, own), remedy) + isolated(CONVOLUTION, partial(convolution, own), remedy)
     return [asdict(finding) for finding in found]
 
 
@@ -74,7 +76,7 @@ def judged(name: str, runs: Mapping[str, Callable[[], Tensor]], expected: Tensor
     found = f"{path}: error {words}; {milliseconds:.3g} ms, {first:.1f} s to prepare"
     if any(not error < GATES[precision] for precision, error in errors.items()):
         gates = ", ".join(f"{GATES[precision]:.0e} in {precision}" for precision in errors)
-        return Finding(name, FAILED, f"{found}; allowed are {gates}", REMEDY, figures)
+        return Finding(name, FAILED, f"{found}; allowed are {gates}", way_out(cache_folder(os.environ)), figures)
     if path == "torch on cuda":
         return Finding(name, POOR, found, "unset FOURCAST_KERNELS; see torch and triton above", figures)
     return Finding(name, OK, found, "", figures)

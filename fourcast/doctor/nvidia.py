@@ -1,18 +1,22 @@
 """The NVIDIA driver and its GPUs, as the system tells of them without torch."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from fourcast.doctor.apart import end, ended, memory_file, said
 from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, Finding
 
 PROC = Path("/proc/driver/nvidia")
 QUERY = ("nvidia-smi", "--query-gpu=driver_version,memory.total,compute_cap,name", "--format=csv,noheader,nounits")
 PATIENCE = 30.0
 """Seconds for nvidia-smi, which wakes a driver that sleeps."""
+HIDING = ("", "-1", "NoDevFiles")
+"""Values of CUDA_VISIBLE_DEVICES by which schedulers and people give a process no GPU."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,36 @@ class Nvidia:
 
 
 def nvidia(ask: bool, proc: Path = PROC) -> Nvidia:
-    """What is here; nvidia-smi, which may take seconds, is run only where ``ask`` says so."""
+    """What this process may use; nvidia-smi, which may take seconds, is run only where ``ask`` says so."""
     version = proc / "version"
     driver = driver_version(version.read_text()) if version.exists() else ""
     models = sorted(proc.glob("gpus/*/information"))
     gpus = tuple(Gpu(model_of(path.read_text())) for path in models)
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in HIDING:
+        return Nvidia(driver, newest_cuda())
     if not ask or shutil.which(QUERY[0]) is None:
         return Nvidia(driver, newest_cuda(), gpus)
-    try:
-        run = subprocess.run(QUERY, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        return Nvidia(driver, newest_cuda(), gpus, f"nothing within {PATIENCE:.0f} s")
-    if run.returncode != 0:
-        said = " ".join((run.stdout + run.stderr).split())
-        return Nvidia(driver, newest_cuda(), gpus, said or f"nvidia-smi ended with status {run.returncode}")
-    told, gpus = table(run.stdout)
-    return Nvidia(told or driver, newest_cuda(), gpus)
+    status, out, err = answer()
+    if status == 0:
+        told, gpus = table(out)
+        return Nvidia(told or driver, newest_cuda(), gpus)
+    words = " ".join((out + err).split())
+    if status is None:
+        words = f"nothing within {PATIENCE:.0f} s: a GPU is stuck (dmesg | grep -i xid)"
+    elif "no devices were found" in words.lower():
+        return Nvidia(driver, newest_cuda())
+    return Nvidia(driver, newest_cuda(), gpus, words or f"status {status}, and no word")
+
+
+def answer() -> tuple[int | None, str, str]:
+    """Status, output and errors of QUERY; the status is None where it does not end, killed or not."""
+    with memory_file() as out, memory_file() as err:
+        process = subprocess.Popen(QUERY, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        try:
+            status = process.returncode if ended(process, PATIENCE) else None
+        finally:
+            end(process)
+        return status, said(out), said(err)
 
 
 def driver_version(text: str) -> str:
@@ -94,7 +112,8 @@ def gpu_finding(here: Nvidia, device: str) -> Finding:
     demanded = device.startswith("cuda")
     if here.complaint and device != "cpu":
         remedy = "after an update of the driver reboot, or reload its modules; in a container restart it"
-        return Finding("gpu", FAILED, f"nvidia-smi says: {here.complaint}", remedy)
+        status = FAILED if demanded or here.driver or here.gpus else POOR
+        return Finding("gpu", status, f"nvidia-smi says: {here.complaint}", remedy)
     if here.gpus and here.cuda:
         return Finding("gpu", OK, f"{listed(here.gpus)}; {driver_words(here)}", "", {"gpus": len(here.gpus)})
     if here.driver or here.gpus:
@@ -108,9 +127,11 @@ def gpu_finding(here: Nvidia, device: str) -> Finding:
 def _unreached(here: Nvidia, device: str) -> Finding:
     what = "no library libcuda.so.1" if here.cuda is None else "no GPU that this process may use"
     status = {"cpu": OK, "auto": POOR}.get(device, FAILED)
-    remedy = (
-        "docker run --gpus all; apptainer run --nv; Slurm: --gres=gpu:1; outside of containers reinstall the driver"
-    )
+    remedy = "docker run --gpus all; apptainer run --nv; Slurm: --gres=gpu:1; "
+    if here.cuda is None:
+        remedy += "outside of containers reinstall the driver"
+    else:
+        remedy += "unset CUDA_VISIBLE_DEVICES where it names none; a GPU that fell out: dmesg | grep -i xid"
     found = f"driver {here.driver or 'of an unknown version'} is loaded, but {what} is here"
     return Finding("gpu", status, found, "" if status == OK else remedy)
 

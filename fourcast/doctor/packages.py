@@ -1,6 +1,7 @@
 """What is installed, as the metadata of distributions tell it; nothing is imported."""
 
 import importlib.metadata
+import importlib.util
 import re
 from collections.abc import Callable, Iterator
 
@@ -88,6 +89,17 @@ def libraries_finding(versions: Versions = version_of, requires: Requires = requ
     return Finding("libraries", FAILED, found, f"pip install {wanted}")
 
 
+def again() -> str:
+    """The command that installs the libraries that are NAMED again, in the versions that are here."""
+    wanted = " ".join(f"{name}=={version}" for name in NAMED if (version := version_of(name)))
+    return f"pip install --force-reinstall --no-deps {wanted}"
+
+
+def has_pip() -> bool:
+    """Whether anything can be installed here; images come without pip."""
+    return importlib.util.find_spec("pip") is not None
+
+
 def extras_findings(
     needs: list[str], versions: Versions = version_of, requires: Requires = requires_of
 ) -> list[Finding]:
@@ -96,7 +108,7 @@ def extras_findings(
     absent = {name: list(lacking(NAME, name, versions, requires)) for name in known}
     here = ", ".join(name for name in known if not absent[name]) or "none"
     others = [name for name in known if absent[name] and name not in needs]
-    remedy = f"for what you use: pip install 'fourcast[{','.join(others)}]'" if others else ""
+    remedy = f"for what you use: pip install 'fourcast[{','.join(others)}]'" if others and has_pip() else ""
     findings = [Finding("extras", OK, here + (f"; not here: {', '.join(others)}" if others else ""), remedy)]
     for name in needs:
         if absent[name]:

@@ -1,5 +1,6 @@
 """Findings on a terminal, a line each with what to do below it, and as one JSON document."""
 
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def document(found: Sequence[Grouped], seconds: float) -> dict[str, Any]:
     """All of it for machines.
 
     schema: raised when a key changes its meaning. works: as the exit status says. findings: each with group, name,
-    status (ok, poor, absent, failed), found, remedy ("" for none) and figures (numbers by name).
+    status (ok, poor, absent, failed), found, remedy ("" for none) and figures (numbers by name, null where not finite).
     """
     findings = [
         {
@@ -75,7 +76,7 @@ def document(found: Sequence[Grouped], seconds: float) -> dict[str, Any]:
             "status": one.finding.status,
             "found": one.finding.found,
             "remedy": one.finding.remedy,
-            "figures": dict(one.finding.figures),
+            "figures": {name: n if math.isfinite(n) else None for name, n in one.finding.figures.items()},
         }
         for one in found
     ]

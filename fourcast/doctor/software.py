@@ -29,7 +29,7 @@ class Torch:
 
     cuda: the CUDA it was built with, None for a build without, "" where it is not known. archs: the architectures it
     has code for, as sm_90; none where not known. gpus: name and compute capability of those it sees. complaint: why it
-    sees none.
+    sees none, or not all.
     """
 
     version: str
@@ -93,7 +93,7 @@ def _build(torch: Torch, here: Nvidia) -> Finding | None:
         found = f"{torch.version} is built for CUDA {torch.cuda}, and driver {here.driver} runs {_dotted(here.cuda)}"
         driver = DRIVERS.get(numbers(torch.cuda)[0], "a newer one")
         return _failed(found, f"update the driver to {driver} or later, or {install(torch.version, generation)}")
-    capabilities = [gpu.capability for gpu in here.gpus if gpu.capability] or [seen for _, seen in torch.gpus]
+    capabilities = [seen for _, seen in torch.gpus] or [gpu.capability for gpu in here.gpus if gpu.capability]
     for capability in capabilities:
         if torch.archs and not fits(torch.archs, capability):
             found = f"{torch.version} has code for {', '.join(torch.archs)} and none for compute {_dotted(capability)}"
@@ -104,18 +104,31 @@ def _build(torch: Torch, here: Nvidia) -> Finding | None:
 
 def _support(torch: Torch, here: Nvidia) -> Finding:
     """What remains to be said of a build that fits."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = f"{len(torch.gpus)} of {len(here.gpus)} GPUs" if torch.gpus else "no GPU"
     if torch.complaint:
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        remedy = "nvidia-smi should run without an error; docker run --gpus all; else reboot after a driver's update"
-        if hidden is not None:
-            remedy = f"CUDA_VISIBLE_DEVICES={hidden!r} is set: unset it, or name GPUs that are here"
-        return _failed(f"{torch.version} sees no GPU: {torch.complaint}", remedy)
+        return _failed(f"{torch.version} sees {seen}: {torch.complaint}", _of_complaint(torch.complaint, hidden))
     old = [name for name, capability in torch.gpus if capability < TRITON_CAPABILITY]
     found = f"{torch.version}, built for CUDA {torch.cuda or 'of an unknown version'}{torch.libraries}"
     if old:
         remedy = "plain torch takes the place of the Triton kernels; GPUs from the A100 on run them"
         return Finding("torch", POOR, f"{found}; {old[0]} is older than compute 8.0", remedy)
-    return Finding("torch", OK, found)
+    if torch.gpus and hidden is None and len(torch.gpus) < len(here.gpus):
+        remedy = "dmesg | grep -i xid; nvidia-smi -q -d ECC; of slices (MIG) name one in CUDA_VISIBLE_DEVICES"
+        return Finding("torch", POOR, f"{found}; it sees {seen}", remedy)
+    return Finding("torch", OK, found + (f"; it sees {seen}" if torch.gpus else ""))
+
+
+def _of_complaint(complaint: str, hidden: str | None) -> str:
+    """What to do about a torch that sees no GPU, or not all; ``hidden``: CUDA_VISIBLE_DEVICES."""
+    if hidden is not None:
+        return f"CUDA_VISIBLE_DEVICES={hidden!r} is set: unset it, or name GPUs that are here"
+    if "ECC" in complaint:
+        return "nvidia-smi -q -d ECC names the GPU: leave it out with CUDA_VISIBLE_DEVICES, and have it reset"
+    remedy = "nvidia-smi should run without an error; docker run --gpus all; else reboot after a driver's update"
+    if "system not yet initialized" in complaint:
+        return f"error 802: systemctl restart nvidia-fabricmanager, of the driver's version; {remedy}"
+    return remedy
 
 
 def _failed(found: str, remedy: str) -> Finding:
@@ -127,6 +140,13 @@ def install(version: str, generation: int) -> str:
     wanted = max(numbers(version)[:2], OLDEST_TORCH)
     build = BUILDS.get(generation, "cu126")
     return f"pip install --force-reinstall 'torch=={_dotted(wanted)}.*' --index-url {WHEELS}/{build}"
+
+
+def again(version: str) -> str:
+    """The command that puts the same build of torch in the place of a damaged one."""
+    tag = version.partition("+")[2]
+    index = f" --index-url {WHEELS}/{tag}" if re.fullmatch(r"cpu|cu\d+", tag) else ""
+    return f"pip install --force-reinstall --no-deps 'torch=={version}'{index}"
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ SHOWN = (
 
 def variables_finding(environ: Mapping[str, str]) -> Finding:
     """Those of SHOWN that are set, in one line."""
-    found = ", ".join(f"{name}={environ[name]}" for name in SHOWN if environ.get(name))
+    found = ", ".join(f"{name}={environ[name]}" for name in SHOWN if name in environ)
     if environ.get("TRITON_INTERPRET") == "1":
         return Finding(NAME, POOR, found, "unset TRITON_INTERPRET: kernels are interpreted, thousands of times slower")
     if environ.get("FOURCAST_KERNELS") == "torch":

@@ -2,18 +2,20 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fourcast.config import DataConfig, EnsembleConfig, ForecastConfig, ModelConfig, TrainConfig
 from fourcast.data.climatology import ClimatologySums
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.writer import append, create_store, finish
 from fourcast.distributed import choose_device
-from fourcast.doctor.finding import OK, Finding
+from fourcast.doctor.finding import OK, POOR, Finding
 from fourcast.forecast.ensemble import forecast
 from fourcast.grid import Grid
 from fourcast.mixer_config import AFNOConfig
@@ -28,6 +30,8 @@ BLOCKS = 4
 """Blocks of 16 channels, the smallest that the Triton kernels take."""
 MEASURED = {"cpu": ("fp32",), "cuda": ("fp32", "tf32", "bf16")}
 """Precisions in which the speed of products of matrices is taken."""
+SLOW = 0.7
+"""Of the fastest GPU here: one that is slower holds up all the others."""
 
 
 def training(folder: str, device: str) -> list[dict[str, Any]]:
@@ -101,6 +105,19 @@ def _forecast(store: Path, inside: Path, device: str) -> Finding:
 def _speed(device: str) -> Finding:
     own = choose_device(device, 0)
     rates = {precision: matmul_speed(own, precision) / 1e12 for precision in MEASURED[own.type]}
-    words = ", ".join(f"{rate:.2g} TFLOP/s in {precision}" for precision, rate in rates.items())
+    gpus = [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if own.type == "cuda" else []
+    return speed_finding(rates, own.type, [matmul_speed(gpu, "bf16") / 1e12 for gpu in gpus])
+
+
+def speed_finding(rates: Mapping[str, float], kind: str, every: Sequence[float]) -> Finding:
+    """Of TFLOP/s on one device in each precision, and of ``every`` GPU in bf16."""
+    words = ", ".join(f"{rate:.3g} TFLOP/s in {precision}" for precision, rate in rates.items()) + f" on {kind}"
     figures = {f"tflops_{precision}": round(rate, 4) for precision, rate in rates.items()}
-    return Finding("matrix products", OK, f"{words} on {own.type}", "", figures)
+    figures |= {f"tflops_bf16_gpu{i}": round(rate, 4) for i, rate in enumerate(every)}
+    slow = [i for i, rate in enumerate(every) if rate < SLOW * max(every)]
+    if not slow:
+        return Finding("matrix products", OK, words, "", figures)
+    listed = ", ".join(f"GPU {i} {every[i]:.3g}" for i in slow)
+    words = f"{listed} TFLOP/s in bf16, where the fastest does {max(every):.3g}; {words}"
+    remedy = "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER: too hot, capped, or shared with another job"
+    return Finding("matrix products", POOR, words, remedy, figures)

@@ -1,11 +1,13 @@
 """Triton's cache of kernels: in the way, broken, or not to be written."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from small_disks import on_a_disk_of_its_own
 
-from fourcast.doctor.cache import cache_finding, cache_folder
+from fourcast.doctor.cache import cache_finding, cache_folder, way_out
 
 
 def kernel(folder: Path, name: str) -> Path:
@@ -22,6 +24,33 @@ def test_where_it_lies():
     assert cache_folder({"HOME": "/home/a"}) == Path("/home/a/.triton/cache")
     assert cache_folder({"HOME": "/home/a", "TRITON_HOME": "/scratch"}) == Path("/scratch/.triton/cache")
     assert cache_folder({"HOME": "/home/a", "TRITON_CACHE_DIR": "/tmp/triton"}) == Path("/tmp/triton")
+
+
+@pytest.mark.parametrize(("on_gpu", "status"), [(True, "failed"), (False, "poor")])
+def test_there_may_be_no_home(monkeypatch, on_gpu, status):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache_folder({}) is None
+    found = cache_finding(None, on_gpu)
+    assert (found.status, "no home" in found.found) == (status, True)
+    assert found.remedy == "export HOME=/tmp, or TRITON_CACHE_DIR=DIR"
+    assert way_out(None) == "export FOURCAST_KERNELS=torch"
+
+
+def test_a_disk_from_which_nothing_can_be_loaded(tmp_path):
+    [line] = on_a_disk_of_its_own(tmp_path / "disk", "noexec,size=2m").stdout.splitlines()
+    [found] = [rest for name, *rest in json.loads(line) if name == "kernel cache"]
+    assert found[0] == "failed"
+    assert f"{tmp_path / 'disk'} is on a disk mounted noexec" in found[1]
+    assert "--tmpfs /tmp:exec" in found[2]
+
+
+def test_folders_that_are_no_kernels_are_not_judged(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "empty").write_bytes(b"")
+    kernel(tmp_path, "A")
+    found = cache_finding(tmp_path, True)
+    assert found.status == "ok"
+    assert "1 kernels" in found.found
 
 
 def test_a_cache_that_works_is_left_as_it_is(tmp_path):
@@ -58,8 +87,8 @@ def test_broken_kernels(tmp_path, file, content, on_gpu):
     kernel(tmp_path, "A")
     (kernel(tmp_path, "B") / file).write_bytes(content)
     found = cache_finding(tmp_path, on_gpu)
-    assert (found.name, found.status) == ("kernel cache", "failed")
+    assert (found.name, found.status) == ("kernel cache", "failed" if on_gpu else "poor")
     assert "1 of 2 kernels are broken" in found.found
     assert str(tmp_path / "B") in found.found
-    assert f"rm -r {tmp_path}:" in found.remedy
+    assert found.remedy.startswith(f"mv {tmp_path} {tmp_path}.broken: ")
     assert cache_finding(tmp_path, on_gpu, 0).status == "ok"

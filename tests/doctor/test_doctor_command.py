@@ -4,14 +4,20 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fourcast.cli import main
+from fourcast.doctor import doctor as verb
 from fourcast.doctor import screen
+from fourcast.doctor.finding import Finding
+from fourcast.doctor_config import DoctorConfig
 
 GROUPS = ["machine", "software", "disk", "kernels"]
 QUICK = {
@@ -87,6 +93,27 @@ def test_a_gpu_that_is_asked_for_and_not_here_ends_with_1(monkeypatch, capsys):
 def test_a_mistake_ends_with_2(monkeypatch, capsys, override, said):
     assert quick(monkeypatch, override) == 2
     assert said in capsys.readouterr().err
+
+
+def test_asked_to_end_it_cleans_up_first(monkeypatch, capsys):
+    cleaned = []
+
+    def examine(config: DoctorConfig) -> Iterator[screen.Grouped]:
+        yield screen.Grouped("machine", Finding("processor", "ok", "two cores"))
+        try:
+            assert signal.getsignal(signal.SIGTERM) != before
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(verb, "examine", examine)
+    with pytest.raises(SystemExit, match="143"):
+        verb.doctor(DoctorConfig())
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert "two cores" in capsys.readouterr().out
 
 
 def test_with_a_home_that_cannot_be_written(tmp_path):

@@ -179,6 +179,12 @@ def test_what_lies_in_a_container_goes_with_it(tmp_path):
     assert kinds == {"/tmp": "overlay", "/fourcast/data": "ext4", "/fourcast/runs/a": "nfs4", "/f": "overlay"}
     (tmp_path / "mountinfo").write_text(table)
     assert "goes with it" in kept(Path("/tmp"), tmp_path / "mountinfo")
+    (tmp_path / "table").write_text(
+        f"22 1 0:20 / / rw - overlay overlay rw\n23 22 0:21 / {tmp_path}/far rw - nfs4 s rw\n"
+    )
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    assert kept(tmp_path / "near", tmp_path / "table") == " (nfs4)"
     assert kept(Path("/tmp"), tmp_path / "nothing") == ""
 
 

@@ -1,11 +1,14 @@
 """Processors, memory and GPUs, read from folders laid out as Linux lays out its own."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fourcast.doctor import hardware
+from fourcast.doctor import nvidia as asked
 from fourcast.doctor.nvidia import Gpu, Nvidia, driver_version, gpu_finding, model_of, nvidia, table
 from fourcast.doctor.surroundings import variables_finding
 
@@ -97,6 +100,59 @@ def test_gpus_without_nvidia_smi_have_at_least_a_name(tmp_path):
     assert model_of("IRQ: 1\n") == "a GPU"
 
 
+@pytest.fixture
+def gpu_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A node with one GPU, a library for CUDA 13.0 and an nvidia-smi that is the shell script given."""
+    proc = system(tmp_path / "proc", version="NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun\n")
+    system(proc / "gpus/0000:01:00.0", information="Model: \t\t NVIDIA H200\nIRQ:   1\n")
+    monkeypatch.setattr(asked, "newest_cuda", lambda: (13, 0))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def node(script: str) -> Path:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        return proc
+
+    return node
+
+
+def test_what_nvidia_smi_tells_counts(gpu_node):
+    proc = gpu_node("echo a warning >&2; echo '580.65.06, 143771, 9.0, NVIDIA H200'")
+    assert nvidia(True, proc) == Nvidia("580.65.06", (13, 0), (H200,))
+    assert nvidia(False, proc) == Nvidia("580.65.06", (13, 0), (Gpu("NVIDIA H200"),))
+    assert nvidia(True, gpu_node("exit 9")).complaint == "status 9, and no word"
+
+
+def test_a_stuck_gpu_holds_nobody_up(gpu_node, monkeypatch):
+    monkeypatch.setattr(asked, "PATIENCE", 0.3)
+    began = time.monotonic()
+    here = nvidia(True, gpu_node("trap '' TERM; sleep 60"))
+    assert time.monotonic() - began < 20
+    assert here.complaint == "nothing within 0 s: a GPU is stuck (dmesg | grep -i xid)"
+    assert gpu_finding(here, "auto").status == "failed"
+
+
+@pytest.mark.parametrize("hidden", [None, "", "-1", "NoDevFiles"])
+def test_a_job_without_gpu_on_a_node_with_gpus(gpu_node, monkeypatch, hidden):
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    here = nvidia(
+        True, gpu_node("echo No devices were found; exit 6" if hidden is None else "echo never asked; exit 9")
+    )
+    assert here == Nvidia("580.65.06", (13, 0))
+    found, demanded = gpu_finding(here, "auto"), gpu_finding(here, "cuda")
+    assert (found.status, demanded.status, gpu_finding(here, "cpu").status) == ("poor", "failed", "ok")
+    assert "no GPU that this process may use" in found.found
+    assert "--gres" in found.remedy
+    assert "CUDA_VISIBLE_DEVICES" in found.remedy
+
+
+def test_an_image_with_nvidia_smi_on_a_node_without_driver():
+    here = Nvidia(complaint="NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.")
+    assert [gpu_finding(here, device).status for device in ("auto", "cuda", "cpu")] == ["poor", "failed", "absent"]
+
+
 def test_a_machine_without_gpu_works_unless_one_is_asked_for():
     for device in ("auto", "cpu"):
         found = gpu_finding(Nvidia(), device)
@@ -134,4 +190,5 @@ def test_variables_of_a_launcher_are_shown_and_no_others():
     found = variables_finding({"SLURM_JOB_ID": "7", "RANK": "0", "AWS_SECRET_ACCESS_KEY": "hush"})
     assert (found.status, found.found) == ("ok", "RANK=0, SLURM_JOB_ID=7")
     assert variables_finding({}).status == "absent"
+    assert variables_finding({"CUDA_VISIBLE_DEVICES": ""}).found == "CUDA_VISIBLE_DEVICES="
     assert "unset" in variables_finding({"TRITON_INTERPRET": "1"}).remedy

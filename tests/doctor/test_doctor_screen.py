@@ -51,6 +51,12 @@ def test_document_has_the_same_keys_for_every_finding():
     assert told["findings"][1]["remedy"] == COMMAND
 
 
+def test_document_has_null_for_what_is_no_number():
+    figures = {"error": float("nan"), "ms": float("inf"), "gb_s": 1.5}
+    [told] = document([Grouped("kernels", Finding("mixing", "failed", "…", "", figures))], 1.0)["findings"]
+    assert told["figures"] == {"error": None, "ms": None, "gb_s": 1.5}
+
+
 def test_a_check_that_breaks_down_is_a_finding(capsys, monkeypatch):
     def breaks() -> list[Finding]:
         raise ZeroDivisionError("by  zero\nagain")

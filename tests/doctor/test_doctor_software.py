@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def wrong(torch: Torch, here: Nvidia = NODE, device: str = "auto") -> tuple[str,
 def test_the_right_build():
     found = torch_finding(GOOD, NODE, "auto")
     assert (found.status, found.remedy) == ("ok", "")
-    assert "NCCL 2.28.9" in found.found
+    assert "NCCL 2.28.9; it sees 1 of 1 GPUs" in found.found
 
 
 def test_too_old():
@@ -67,7 +68,7 @@ def test_a_newer_cuda_of_the_same_generation_runs():
 
 def test_no_code_for_an_older_or_a_newer_gpu():
     volta = Nvidia("580.65.06", (13, 0), (Gpu("Tesla V100", None, (7, 0)),))
-    said, remedy = wrong(GOOD, volta)
+    said, remedy = wrong(replace(GOOD, gpus=(("Tesla V100", (7, 0)),)), volta)
     assert "compute 7.0" in said
     assert remedy.endswith("/cu126")
     few = Torch("2.11.0", "12.6", None, ("sm_80", "sm_90"))
@@ -84,6 +85,47 @@ def test_torch_sees_no_gpu_although_there_is_one(monkeypatch):
     assert "nvidia-smi" in remedy
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert "CUDA_VISIBLE_DEVICES='7' is set" in wrong(blind)[1]
+
+
+def test_torch_sees_fewer_gpus_than_there_are(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    node = Nvidia("580.65.06", (13, 0), 8 * NODE.gpus)
+    found = torch_finding(GOOD, node, "auto")
+    assert (found.status, "it sees 1 of 8 GPUs" in found.found) == ("poor", True)
+    assert "dmesg | grep -i xid; nvidia-smi -q -d ECC" in found.remedy
+    assert "MIG" in found.remedy
+    assert torch_finding(torch_by_metadata("2.11.0+cu130", []), node, "auto").status == "ok"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert torch_finding(GOOD, node, "auto").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "remedy"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered", "nvidia-smi -q -d ECC"),
+        ("Error 802: system not yet initialized", "error 802: systemctl restart nvidia-fabricmanager"),
+    ],
+)
+def test_errors_of_gpus_have_a_way_out(monkeypatch, complaint, remedy):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    node = Nvidia("580.65.06", (13, 0), 8 * NODE.gpus)
+    said, way = wrong(replace(GOOD, gpus=7 * GOOD.gpus, complaint=complaint), node)
+    assert said == f"2.11.0+cu130 sees 7 of 8 GPUs: {complaint}"
+    assert way.startswith(remedy)
+
+
+def test_gpus_that_are_hidden_decide_nothing():
+    mixed = Nvidia("580.65.06", (13, 0), (Gpu("Tesla V100", None, (7, 0)), *NODE.gpus))
+    assert torch_finding(GOOD, mixed, "auto").status != "failed"
+    assert "compute 7.0" in wrong(replace(GOOD, gpus=()), mixed)[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "index"),
+    [("2.13.0+cpu", " --index-url https://download.pytorch.org/whl/cpu"), ("2.13.0", ""), ("2.11.0a0+nv26.01", "")],
+)
+def test_torch_is_installed_again_as_it_was(version, index):
+    assert software.again(version) == f"pip install --force-reinstall --no-deps 'torch=={version}'{index}"
 
 
 def test_gpus_and_builds_without_kernels_are_poor():
@@ -185,7 +227,8 @@ def test_extras_are_those_of_the_distribution():
     assert [need.name for need in lacking("fourcast", "", versions, requires)] == ["torch"]
 
 
-def test_a_missing_extra_fails_only_where_it_is_needed():
+def test_a_missing_extra_fails_only_where_it_is_needed(monkeypatch):
+    monkeypatch.setattr(packages, "has_pip", lambda: True)
     [listed] = extras_findings([], versions, requires)
     assert (listed.status, listed.found) == ("ok", "report; not here: cloud, grib")
     assert "pip install 'fourcast[cloud,grib]'" in listed.remedy
@@ -193,6 +236,12 @@ def test_a_missing_extra_fails_only_where_it_is_needed():
     assert (failed.name, failed.status) == ("extra grib", "failed")
     assert "eccodes" in failed.found
     assert failed.remedy == "pip install 'fourcast[grib]'"
+
+
+def test_nothing_is_proposed_where_nothing_can_be_installed(monkeypatch):
+    monkeypatch.setattr(packages, "has_pip", lambda: False)
+    [listed] = extras_findings([], versions, requires)
+    assert (listed.found, listed.remedy) == ("report; not here: cloud, grib", "")
 
 
 def test_an_extra_that_there_is_not():

@@ -29,6 +29,7 @@ def test_kernels_in_the_interpreter():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_kernels_on_larger_grids_in_the_interpreter():
     run_in_the_interpreter(HERE / "interpreted_spectral.py", "slow")
 

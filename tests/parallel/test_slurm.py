@@ -64,6 +64,7 @@ def test_a_preempted_job_of_two_tasks_ends_like_one_that_was_left_alone(
     ("script", "end"),
     [
         ("train.sbatch", f"exit {EXIT_INTERRUPTED}"),
+        ("train.sbatch", "kill -USR1 $$"),  # as one that was still starting
         ("ingest.sbatch", "kill -TERM $$"),  # as a program dies that heeds no signal
         ("verify.sbatch", "kill -TERM $$"),
         ("forecast.sbatch", "exit 143"),  # as one that tidies up first
@@ -106,6 +107,29 @@ def test_a_mistake_and_a_cancelled_job_do_not_queue_again(slurm: Cluster, tmp_pa
     assert other.restarts(cancelled) == [0]
 
 
+@pytest.mark.parametrize("of_launcher", [False, True])
+def test_the_first_task_to_stop_ends_no_other(slurm: Cluster, tmp_path: Path, of_launcher: bool) -> None:
+    """Though the site has it so (KillOnBadExit=1), which would leave a status that queues nothing again."""
+    ending = ('[ "$SLURM_PROCID" = 0 ] || sleep 2', 'echo "$SLURM_PROCID" >>stopped', f"exit {EXIT_INTERRUPTED}")
+    here = slurm.within(tmp_path, FOURCAST=str(executable(tmp_path / "stub", *ending)), SLURM_KILL_BAD_EXIT="1")
+    job = here.submit(as_submitit_would(tmp_path) if of_launcher else SCRIPTS / "train.sbatch", ["--ntasks-per-node=2"])
+    eventually(lambda: here.restarts(job) == [1], "the requeue")
+    here.call("scancel", job)
+    assert (tmp_path / "stopped").read_text() == "0\n1\n"
+
+
+@pytest.mark.parametrize("of_launcher", [False, True])
+def test_a_task_that_crashed_ends_the_others_and_queues_nothing(
+    slurm: Cluster, tmp_path: Path, of_launcher: bool
+) -> None:
+    crashing = executable(tmp_path / "stub", '[ "$SLURM_PROCID" != 0 ] || exit 1', "exec sleep 30")
+    here = slurm.within(tmp_path, FOURCAST=str(crashing), SRUN_OPTIONS="--wait=2")
+    script = as_submitit_would(tmp_path, "--wait=2") if of_launcher else SCRIPTS / "train.sbatch"
+    job = here.submit(script, ["--ntasks-per-node=2"])
+    eventually(lambda: here.states(job) == ["FAILED"], "the end", 25)
+    assert here.restarts(job) == [0]
+
+
 def test_an_array_with_gaps_is_refused_unless_told_of_how_many(slurm: Cluster, tmp_path: Path) -> None:
     stub = executable(tmp_path / "stub", *STUB)
     here = slurm.within(tmp_path, FOURCAST=str(stub))
@@ -117,10 +141,10 @@ def test_an_array_with_gaps_is_refused_unless_told_of_how_many(slurm: Cluster, t
     assert [path.read_text() for path in tmp_path.glob("calls-*")] == ["/ingest part=3/8\n"]
 
 
-def as_submitit_would(folder: Path) -> Path:
-    """A batch script that begins with what conf/launcher/slurm.yaml has submitit put before the program."""
+def as_submitit_would(folder: Path, *options: str) -> Path:
+    """A batch script that begins with what conf/launcher/slurm.yaml has submitit put before srun and its options."""
     setup = OmegaConf.load(tiny.ROOT / "conf/launcher/slurm.yaml").hydra.launcher.setup
-    return executable(folder / "job", *setup, "srun $FOURCAST train")
+    return executable(folder / "job", *setup, f"srun {' '.join(options)} $FOURCAST train")
 
 
 def test_jobs_of_the_launcher_queue_again_by_the_same_rules(slurm: Cluster, tmp_path: Path) -> None:
