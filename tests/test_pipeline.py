@@ -70,6 +70,7 @@ def test_scores_compare_the_ensemble_with_both_baselines(folder: Path) -> None:
     assert "SYNTHETIC" in report
 
 
+@pytest.mark.slow
 def test_a_second_run_redoes_only_the_scores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def written() -> dict[Path, int]:
         kept = [p for p in folder.rglob("*") if p.suffix in (".nc", ".pt") and "scores" not in p.parts]

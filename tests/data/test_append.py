@@ -59,6 +59,7 @@ def check_climatology(made: Store, learned: np.ndarray) -> None:
             assert np.linalg.norm(term - expected, axis=1) == pytest.approx(0, abs=1e-6 * np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 def test_three_appends_and_a_restart_equal_float64_numpy_over_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

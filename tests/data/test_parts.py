@@ -193,6 +193,7 @@ def test_another_grid(source: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(made.statistics.mean[0], made.read(slice(None), ("msl",)).mean(dtype="f8"), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_dask(source: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     expected = content(store(source, tmp_path / "one").path)

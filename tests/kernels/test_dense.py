@@ -151,7 +151,8 @@ def test_trains_after_inference_built_the_tables():
     assert inputs["w1"].grad.norm() > 0
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiles_as_one_graph(backend: str):
     inputs = cast(mixer_inputs((2, 15, 31, 8), 2), torch.float32)
     compiled = torch.compile(dense.spectral_mixing, fullgraph=True, dynamic=False, backend=backend)

@@ -92,9 +92,11 @@ def random_trials(count: int, seed: int) -> list[Trial]:
     ]  # fmt: skip
 
 
-FEW = [Trial("kill_all", "2 fsdp", 7, 0.013), Trial("fill_disk", "2 fsdp", 5, 0.0), Trial("ask_all", "1 ddp", 3, 0.007)]
+FEW = [Trial("kill_all", "2 fsdp", 7, 0.013), Trial("ask_all", "1 ddp", 3, 0.007)]
+FULL = Trial("fill_disk", "2 fsdp", 5, 0.0)
 TRIALS = [
     *(pytest.param(trial, id=f"{trial.what} {trial.setup}") for trial in FEW),
+    pytest.param(FULL, id=f"{FULL.what} {FULL.setup}", marks=pytest.mark.slow),
     *(
         pytest.param(trial, id=f"{i} {trial.what} {trial.setup}", marks=pytest.mark.slow)
         for i, trial in enumerate(random_trials(20, seed=6))

@@ -240,6 +240,7 @@ def test_one_member_is_scored_without_an_ensemble(planet: Path, tmp_path: Path) 
     assert "CRPS control" in (output / "scores.md").read_text()
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_and_shown(planet: Path) -> None:
     pytest.importorskip("matplotlib")
     less = {"channels": ["z500"], "lead_hours": [24], "regions": ["global"], "spectra": False}
