@@ -53,9 +53,10 @@ fi
 # --- base and image
 archive="${BASE_IMAGE:-$scratch/base.tar}"
 if [ ! -f "$archive" ]; then
-    say "base: Debian 12 with no more than apt"
+    say "base: Debian 12 with apt and certificates"
     start=$SECONDS
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' \
+    # With certificates, over which PIP_CERT is mounted: a file that is mounted cannot be installed.
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates --aptopt='Acquire::Languages "none"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$archive"
     figure "seconds to make the base" $((SECONDS - start))
 fi
