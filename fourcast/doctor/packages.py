@@ -1,7 +1,6 @@
 """What is installed, as the metadata of distributions tell it; nothing is imported."""
 
 import importlib.metadata
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 
@@ -97,7 +96,7 @@ def again() -> str:
 
 def has_pip() -> bool:
     """Whether anything can be installed here; images come without pip."""
-    return importlib.util.find_spec("pip") is not None
+    return version_of("pip") is not None  # looking for the module would switch setuptools' distutils off
 
 
 def extras_findings(
