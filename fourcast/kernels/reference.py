@@ -35,11 +35,20 @@ def spectral_mixing(
     H, W, D = x.shape[1:]
     kept = modes.keep(H, W)
     y = layer_norm(x, (D,), norm_weight, norm_bias, eps)
-    z_BRFD = select_modes(torch.fft.rfft2(y, dim=(1, 2), norm="ortho"), kept)
+    z_BRFD = select_modes(forward_transform(y), kept)
     o_BRFD = block_mlp(z_BRFD, w1, b1, w2, b2)
     s_BRFD = torch.complex(softshrink(o_BRFD.real, sparsity_threshold), softshrink(o_BRFD.imag, sparsity_threshold))
     mixed = inverse_transform(place_modes(s_BRFD, kept, W), W)
     return (mixed + y + x).to(x_BHWD.dtype)
+
+
+def forward_transform(x_BHWD: Tensor) -> Tensor:
+    """The half spectrum [B, H, W//2 + 1, D], one axis at a time.
+
+    MKL, which torch calls on a CPU, corrupts the heap in some transforms over two axes at once: complex128 of
+    6 × 150 points and 32 channels with torch 2.13.
+    """
+    return torch.fft.fft(torch.fft.rfft(x_BHWD, dim=2, norm="ortho"), dim=1, norm="ortho")
 
 
 def select_modes(spectrum_BHFD: Tensor, kept: KeptModes) -> Tensor:

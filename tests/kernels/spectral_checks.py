@@ -96,7 +96,7 @@ def published_autocast(inputs: dict, modes: Modes) -> Tensor:
     H, W, D = x.shape[1:]
     kept = modes.keep(H, W)
     y = torch.nn.functional.layer_norm(x, (D,), weight, bias, 1e-6)
-    z = reference.select_modes(torch.fft.rfft2(y, dim=(1, 2), norm="ortho"), kept).unflatten(-1, w1.shape[1:3])
+    z = reference.select_modes(reference.forward_transform(y), kept).unflatten(-1, w1.shape[1:3])
     h_re = torch.relu(product(z.real, w1[0]) - product(z.imag, w1[1]) + b1[0])
     h_im = torch.relu(product(z.imag, w1[0]) + product(z.real, w1[1]) + b1[1])
     o_re = product(h_re, w2[0]) - product(h_im, w2[1]) + b2[0]

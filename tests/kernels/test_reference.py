@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from fourcast.kernels.modes import Modes
-from fourcast.kernels.reference import inverse_transform, place_modes, select_modes, spectral_mixing
+from fourcast.kernels.reference import forward_transform, inverse_transform, place_modes, select_modes, spectral_mixing
 
 GATE = 1e-13
 
@@ -20,8 +20,14 @@ def wave(H: int, W: int, ky: int, kx: int) -> Tensor:
 
 def filtered(y: Tensor, modes: Modes) -> Tensor:
     kept = modes.keep(*y.shape[1:3])
-    spectrum = torch.fft.rfft2(y, dim=(1, 2), norm="ortho")
-    return inverse_transform(place_modes(select_modes(spectrum, kept), kept, y.shape[2]), y.shape[2])
+    return inverse_transform(place_modes(select_modes(forward_transform(y), kept), kept, y.shape[2]), y.shape[2])
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (1, 6, 150, 32), (1, 140, 8, 32)])
+def test_forward_transform_is_that_of_numpy(shape: tuple[int, int, int, int]):
+    x = torch.randn(shape, dtype=torch.float64)
+    expected = torch.from_numpy(np.fft.rfft2(x.numpy(), axes=(1, 2), norm="ortho"))
+    assert (forward_transform(x) - expected).norm() < GATE * expected.norm()
 
 
 @pytest.mark.parametrize(

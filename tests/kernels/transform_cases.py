@@ -29,7 +29,7 @@ def as_real(z_BRFD: Tensor) -> Tensor:
 
 def expected_modes(x_BHWD: Tensor, modes: Modes) -> Tensor:
     kept = modes.keep(*x_BHWD.shape[1:3])
-    return as_real(reference.select_modes(torch.fft.rfft2(x_BHWD, dim=(1, 2), norm="ortho"), kept))
+    return as_real(reference.select_modes(reference.forward_transform(x_BHWD), kept))
 
 
 def expected_field(z_BFRPD: Tensor, modes: Modes, shape: tuple[int, int]) -> Tensor:

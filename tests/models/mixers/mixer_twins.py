@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, softshrink
 
 from fourcast.kernels.modes import KeptModes, Modes
-from fourcast.kernels.reference import block_mlp, inverse_transform, place_modes, select_modes
+from fourcast.kernels.reference import block_mlp, forward_transform, inverse_transform, place_modes, select_modes
 from fourcast.mixer_config import (
     AFFConfig,
     AFNOConfig,
@@ -32,7 +32,7 @@ def twin(config: MixerConfig, p: State, y_BHWD: Tensor) -> Tensor:
 def spectrum(y_BHWD: Tensor, config: ModesConfig) -> tuple[Tensor, KeptModes]:
     """The kept modes as complex numbers [B, R, F, D]."""
     kept = Modes(**vars(config)).keep(*y_BHWD.shape[1:3])
-    return select_modes(torch.fft.rfft2(y_BHWD, dim=(1, 2), norm="ortho"), kept), kept
+    return select_modes(forward_transform(y_BHWD), kept), kept
 
 
 def field(z_BRFD: Tensor, kept: KeptModes, width: int) -> Tensor:
