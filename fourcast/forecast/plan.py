@@ -5,13 +5,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from fourcast.checkpoint import Card
 from fourcast.errors import InputError
-from fourcast.files import PARTIAL, partial_path, read_json, remove_abandoned, remove_directory, write_json
+from fourcast.files import PARTIAL, read_json, remove_abandoned, remove_directory, write_json
 from fourcast.forecast.contents import ENSEMBLE_FILE, MANIFEST, ZARR
 from fourcast.forecast.netcdf import Header, init_name, is_finished, member_path
 from fourcast.forecast.products import ProductPlan
@@ -183,10 +184,9 @@ def require_writable(run: Path) -> None:
     standing = _standing(run)
     if not standing.is_dir():
         raise InputError(f"output={run}: {standing} is a file, not a folder; choose another output=")
-    probe = partial_path(standing / f".{run.name}")  # under this name it is nothing to other shares of the run
     try:
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        # A file without a name, or where the disk knows none, of one that is nothing to other shares of the run.
+        TemporaryFile(dir=standing, suffix=PARTIAL).close()
     except OSError as error:
         raise InputError(f"output={run}: {standing} cannot be written to ({error}); choose another output=") from error
 
