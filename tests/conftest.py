@@ -1,7 +1,6 @@
 """Fixtures that every test may use."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tiny
 import torch
-
-with warnings.catch_warnings():
-    # torch.compile imports it: setuptools, which puts a distutils of its own in the place of Python's and warns of it.
-    warnings.simplefilter("ignore")
-    import torch.utils.cpp_extension
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
