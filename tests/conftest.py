@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tiny
 import torch
+
+from fourcast.cli import main
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -50,3 +54,22 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_store: Path) -> Path
     from fourcast.train.loop import train
 
     return train(tiny.train_config(tiny_store, tmp_path_factory.mktemp("tiny_run") / "train"))
+
+
+@pytest.fixture
+def fourcast(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run ``fourcast <arguments>`` in this process and an empty folder; gives (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fourcast", *arguments])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run

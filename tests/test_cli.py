@@ -8,27 +8,8 @@ from pathlib import Path
 import pytest
 
 from fourcast import __version__
-from fourcast.cli import VERBS, main
+from fourcast.cli import VERBS
 from fourcast.errors import InputError
-
-Run = tuple[int, str, str]
-
-
-@pytest.fixture
-def fourcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run ``fourcast <arguments>`` in this process and an empty folder; gives (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Run:
-        monkeypatch.setattr(sys, "argv", ["fourcast", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def test_help_names_every_verb(fourcast) -> None:

@@ -1,11 +1,8 @@
 """FOURCAST_CONF: a folder of one's own that adds to conf/ and replaces files of it."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-from fourcast.cli import main
 
 
 @pytest.fixture
@@ -16,22 +13,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FOURCAST_CONF", "my conf")
     return made
-
-
-@pytest.fixture
-def fourcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run ``fourcast <arguments>`` in this process; gives (status, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fourcast", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def write(path: Path, text: str) -> None:

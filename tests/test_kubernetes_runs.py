@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -44,32 +45,40 @@ def test_torchrun_ends_as_what_it_ran(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["0", "2", "75", "1", str(128 + signal.SIGKILL)], ended.stderr
 
 
-@pytest.fixture
-def trained(tmp_path: Path, tiny_store: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a tiny training by the TrainJob's command, told of its processes as Kubeflow Trainer does it."""
-    running = []
+Pod = subprocess.Popen[str]
 
-    def start(processes: int, *overrides: str) -> subprocess.Popen[str]:
+
+@pytest.fixture
+def started() -> Iterator[Callable[[list[str], dict[str, str]], Pod]]:
+    """Starts a command with variables beside this process's, its words of errors kept, and kills it at the end."""
+    with ExitStack() as running:
+
+        def start(words: list[str], variables: dict[str, str]) -> Pod:
+            pod = subprocess.Popen(words, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True)
+            running.callback(pod.communicate)
+            running.callback(pod.kill)
+            return pod
+
+        yield start
+
+
+@pytest.fixture
+def trained(tmp_path: Path, tiny_store: Path, started: Callable[..., Pod]) -> Callable[..., Pod]:
+    """Starts a tiny training by the TrainJob's command, told of its processes as Kubeflow Trainer does it."""
+
+    def start(processes: int, *overrides: str) -> Pod:
         words = command("TrainJob-fourcast-train")
         options = words[2 : words.index("train") + 1]
         pet = {"NNODES": "1", "NPROC_PER_NODE": str(processes), "NODE_RANK": "0", "MASTER_ADDR": "localhost"}
         variables = {f"PET_{key}": value for key, value in {**pet, "MASTER_PORT": str(free_port())}.items()}
         given = [f"data.store={tiny_store}", f"output={tmp_path / 'run'}", *tiny.OVERRIDES, *overrides]
-        process = subprocess.Popen(
-            [sys.executable, LAUNCHER, *options, *given], text=True, stderr=subprocess.PIPE,
-            env={**os.environ, **variables, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        running.append(process)
-        return process
+        return started([sys.executable, LAUNCHER, *options, *given], {**variables, "OMP_NUM_THREADS": "1"})
 
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def test_a_training_is_told_of_its_processes_and_saves_when_stopped(
-    trained: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    trained: Callable[..., Pod], tmp_path: Path
 ) -> None:
     process = trained(2, "steps=100000")
     log = tmp_path / "run" / "log.jsonl"
@@ -84,47 +93,35 @@ def test_a_training_is_told_of_its_processes_and_saves_when_stopped(
     assert training_checkpoints(tmp_path / "run")
 
 
-def test_a_mistake_ends_a_training_for_good(trained: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_mistake_ends_a_training_for_good(trained: Callable[..., Pod]) -> None:
     process = trained(1, "data.store=/nowhere")
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 2, said
     assert "/nowhere" in said
 
 
-Pod = Callable[..., subprocess.Popen[str]]
-
-
 @pytest.fixture
-def forecasting(tmp_path: Path, tiny_run: Path, tiny_store: Path) -> Iterator[Pod]:
+def forecasting(tmp_path: Path, tiny_run: Path, tiny_store: Path, started: Callable[..., Pod]) -> Callable[..., Pod]:
     """Starts the pod of a forecast Job by its own command, for a tiny run in ``tmp_path``."""
     program = tmp_path / "bin" / "fourcast"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m fourcast "$@"\n')
     program.chmod(0o755)
     given = [f"checkpoint={tiny_run}", f"store={tiny_store}", f"output={tmp_path / 'run'}", "device=cpu"]
-    running = []
 
-    def start(name: str, index: int, *overrides: str, shares: int = 1) -> subprocess.Popen[str]:
+    def start(name: str, index: int, *overrides: str, shares: int = 1) -> Pod:
         variables = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SHARES": str(shares), "OMP_NUM_THREADS": "1"}
         place = {"JOB_COMPLETION_INDEX": environment(name, index)["JOB_COMPLETION_INDEX"]}
-        pod = subprocess.Popen(
-            [*command(name, index), *given, *overrides], text=True, stderr=subprocess.PIPE,
-            env={**os.environ, **variables, **place},
-        )  # fmt: skip
-        running.append(pod)
-        return pod
+        return started([*command(name, index), *given, *overrides], {**variables, **place})
 
-    yield start
-    for pod in running:
-        pod.kill()
-        pod.communicate()
+    return start
 
 
 def made(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*.nc"))
 
 
-def test_pods_share_a_forecast_and_one_combines_it(forecasting: Pod, tmp_path: Path) -> None:
+def test_pods_share_a_forecast_and_one_combines_it(forecasting: Callable[..., Pod], tmp_path: Path) -> None:
     """In calls of eight members, two to an initial time: two calls for either pod."""
     run, days = tmp_path / "run", [tiny.INIT, "2026-08-06T12"]
     given = [f"init_times=[{','.join(days)}]", "lead_hours=12", "ensemble.size=10", "ensemble.exact=true"]
@@ -139,7 +136,7 @@ def test_pods_share_a_forecast_and_one_combines_it(forecasting: Pod, tmp_path: P
     assert made(run) == [f"{day}/ensemble.nc" for day in days]
 
 
-def test_a_lost_pod_is_replaced_alone(forecasting: Pod, tmp_path: Path) -> None:
+def test_a_lost_pod_is_replaced_alone(forecasting: Callable[..., Pod], tmp_path: Path) -> None:
     """In calls of eight members, four for either pod, the second of which ends when the first call is done."""
     run = tmp_path / "run"
     given = [f"init_times=[{tiny.INIT}]", "lead_hours=2400", "ensemble.size=64", "ensemble.exact=true"]

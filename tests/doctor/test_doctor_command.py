@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from fourcast.cli import main
 from fourcast.doctor import doctor as verb
 from fourcast.doctor import screen
 from fourcast.doctor.finding import Finding
@@ -36,16 +35,6 @@ def doctor(*overrides: str, before: tuple[str, ...] = (), **environ: str) -> sub
     return subprocess.run(command, env=given, capture_output=True, text=True, timeout=280, check=False)
 
 
-def quick(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
-    """The exit status of a quick run in this process."""
-    monkeypatch.setattr(sys, "argv", ["fourcast", "doctor", "quick=true", *overrides])
-    try:
-        main()
-    except SystemExit as left:
-        return int(left.code or 0)
-    return 0
-
-
 def test_quick_takes_little_time_and_no_torch(tmp_path):
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,28 +47,30 @@ def test_quick_takes_little_time_and_no_torch(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_json_is_one_document_with_stable_keys(monkeypatch, capsys, tmp_path):
-    assert quick(monkeypatch, "json=true", f"output={tmp_path}") == 0
-    told = json.loads(capsys.readouterr().out)
+def test_json_is_one_document_with_stable_keys(fourcast, tmp_path):
+    status, out, _ = fourcast("doctor", "quick=true", "json=true", f"output={tmp_path}")
+    assert status == 0
+    told = json.loads(out)
     assert told["works"]
     assert {finding["name"] for finding in told["findings"]} == QUICK
     assert list(dict.fromkeys(finding["group"] for finding in told["findings"])) == GROUPS
     assert {finding["status"] for finding in told["findings"]} <= {"ok", "poor", "absent"}
 
 
-def test_an_output_that_cannot_be_written_ends_with_1(monkeypatch, capsys, tmp_path):
+def test_an_output_that_cannot_be_written_ends_with_1(fourcast, tmp_path):
     (tmp_path / "runs").write_text("")
-    assert quick(monkeypatch, f"output={tmp_path / 'runs'}") == 1
-    shown = capsys.readouterr().out
+    status, shown, _ = fourcast("doctor", "quick=true", f"output={tmp_path / 'runs'}")
+    assert status == 1
     assert "FAIL  output" in shown
     assert "pass output=DIR" in " ".join(shown.split())
     assert shown.splitlines()[-1].startswith("does not work yet: output")
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a GPU")
-def test_a_gpu_that_is_asked_for_and_not_here_ends_with_1(monkeypatch, capsys):
-    assert quick(monkeypatch, "device=cuda") == 1
-    assert "run on a GPU node" in capsys.readouterr().out
+def test_a_gpu_that_is_asked_for_and_not_here_ends_with_1(fourcast):
+    status, shown, _ = fourcast("doctor", "quick=true", "device=cuda")
+    assert status == 1
+    assert "run on a GPU node" in shown
 
 
 @pytest.mark.parametrize(
@@ -90,9 +81,10 @@ def test_a_gpu_that_is_asked_for_and_not_here_ends_with_1(monkeypatch, capsys):
         ("quik=true", "quik"),
     ],
 )
-def test_a_mistake_ends_with_2(monkeypatch, capsys, override, said):
-    assert quick(monkeypatch, override) == 2
-    assert said in capsys.readouterr().err
+def test_a_mistake_ends_with_2(fourcast, override, said):
+    status, _, shown = fourcast("doctor", "quick=true", override)
+    assert status == 2
+    assert said in shown
 
 
 def test_asked_to_end_it_cleans_up_first(monkeypatch, capsys):
