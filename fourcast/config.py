@@ -22,7 +22,7 @@ from fourcast.errors import InputError
 from fourcast.files import STORE
 from fourcast.forecast_config import EnsembleConfig, FilesConfig, ProductsConfig
 from fourcast.mixer_config import MIXERS, AFNOConfig, MixerConfig
-from fourcast.periods import check_period, parse_share, parse_time
+from fourcast.periods import check_period, parse_part, parse_time
 from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
 from fourcast.verify_config import ReportConfig, VerifyConfig
 
@@ -158,8 +158,7 @@ class IngestConfig:
             raise InputError(
                 f"part_times must be a multiple of shard_times={self.shard_times}, found {self.part_times}"
             )
-        if self.part is not None:
-            parse_share("part", self.part)
+        parse_part(self.part)
         if self.overwrite and self.part is not None:
             raise InputError("overwrite=true with part=… would delete what other shares did; remove the store first")
 
@@ -408,8 +407,7 @@ class ForecastConfig:
         if self.init_times is None and self.init_start is None and self.initial is None:
             raise InputError("name the initial times: init_times=[2026-08-10T00], or init_start and init_end")
         check_period("init_", self.init_start, self.init_end)
-        if self.part is not None:
-            parse_share("part", self.part)
+        parse_part(self.part)
         if self.overwrite and self.part is not None:
             raise InputError("overwrite=true with part=… would delete what other shares did; remove the run first")
         if not self.files.layout and not self.products.any:

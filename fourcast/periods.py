@@ -20,11 +20,13 @@ def parse_time(key: str, text: Any) -> np.datetime64:
     return hour
 
 
-def parse_share(key: str, text: str) -> tuple[int, int]:
-    """``"2/8"`` → (1, 8): the place of a share, from 0, and the number of shares."""
+def parse_part(text: str | None) -> tuple[int, int]:
+    """``part=2/8`` → (1, 8): the place of a share of the work, from 0, and the number of shares; null is all of it."""
+    if text is None:
+        return 0, 1
     place, _, count = text.partition("/")
     if not (place.isdigit() and count.isdigit() and 1 <= int(place) <= int(count)):
-        raise InputError(f"{key} must be a share such as 2/8, from 1/8 to 8/8, found {text!r}")
+        raise InputError(f"part must be a share such as 2/8, from 1/8 to 8/8, found {text!r}")
     return int(place) - 1, int(count)
 
 

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 from fourcast.checks import as_list, not_negative, one_of, positive
 from fourcast.errors import InputError
 from fourcast.files import STORE
-from fourcast.periods import check_period, parse_share
+from fourcast.periods import check_period, parse_part
 
 CONVENTIONS = ("weatherbench2", "fourcastnet", "centred")
 REGIONS = (
@@ -110,8 +110,7 @@ class VerifyConfig:
             raise InputError("climatology_members must be 0 or at least 2, for one member is no ensemble; found 1")
         positive("climatology_window_days", self.climatology_window_days)
         positive("workers", self.workers)
-        if self.part is not None:
-            parse_share("part", self.part)
+        parse_part(self.part)
         check_period("init_", self.init_start, self.init_end)
 
 

@@ -26,7 +26,7 @@ from fourcast.data.workers import affordable, do_summaries, work
 from fourcast.data.writer import INGEST, create_store, publish, put_static
 from fourcast.errors import InputError
 from fourcast.files import partial_path, remove_abandoned, remove_directory
-from fourcast.periods import parse_share
+from fourcast.periods import parse_part
 from fourcast.progress import progress
 
 
@@ -114,7 +114,7 @@ def _create(output: Path, plan: Plan, static: Mapping[str, Float32], standing: b
 
 def _share(config: IngestConfig, plan: Plan) -> list[int]:
     """The parts that this run is to do, without those that are done."""
-    place, count = (0, 1) if config.part is None else parse_share("part", config.part)
+    place, count = parse_part(config.part)
     new = np.arange(plan.published // plan.part_times, plan.parts)
     share = [int(part) for part in np.array_split(new, count)[place]]
     return [part for part in share if read_record(Path(config.output), plan, part) is None]

@@ -26,7 +26,7 @@ from fourcast.forecast.products import make_products, product_files
 from fourcast.forecast.provenance import Attributes, exactness, provenance
 from fourcast.forecast.select import make_selection
 from fourcast.forecast.tasks import Unfinished, share_of, team_parts
-from fourcast.periods import parse_share
+from fourcast.periods import parse_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,6 @@ class Run:
         """Whether members differ by more than their perturbations: by their model, its noise or its dropout."""
         noisy = any(forecaster.card.model.noise_channels for forecaster in self.forecasters)
         return noisy or len(self.forecasters) > 1 or self.config.ensemble.dropout
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """Which share of the run this one is to make, counted from 0, and of how many."""
-        return (0, 1) if self.config.part is None else parse_share("part", self.config.part)
 
     @property
     def step_hours(self) -> int:
@@ -102,7 +97,7 @@ def members_in_memory(
     if config.ensemble.batch_size is not None:
         return config.ensemble.batch_size
     fitting = members_at_once(forecaster, config.ensemble.size, batching.exact, process.local_world_size)
-    shares = 1 if config.part is None else parse_share("part", config.part)[1]
+    _, shares = parse_part(config.part)
     share = -(-len(plan.members) * len(plan.init_times) // (process.world_size * shares))
     call = batching.size if batching.exact else 1
     return min(fitting, -(-share // call) * call)
@@ -162,7 +157,7 @@ def lacking(run: Run) -> list[Unfinished]:
 
 def _shared(run: Run, unfinished: list[Unfinished]) -> list[Unfinished]:
     """What of ``unfinished`` belongs to this run's share: whole initial times where members cannot be made apart."""
-    plan, (place, count) = run.plan, run.share
+    plan, (place, count) = run.plan, parse_part(run.config.part)
     apart = plan.exact and not plan.product_files
     whole = replace(run.batching, size=run.batching.size * len(run.forecasters))  # full calls of all models
     calls = len({member // whole.size for member in plan.members}) if apart else 1

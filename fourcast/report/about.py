@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from fourcast.report.forecast import Shown
@@ -83,9 +84,9 @@ def training_rows(config: Mapping[str, Any]) -> Rows:
     data, optim = config.get("data", {}), config.get("optim", {})
     return _said(
         [
-            ("data", data.get("store")),
-            ("trained on", _period(data.get("train_start"), data.get("train_end"))),
-            ("held out", _period(data.get("validation_start"), data.get("validation_end"))),
+            ("data", ", ".join(_listed(data.get("store")))),
+            ("trained on", _period(data.get("train_start"), data.get("train_end")) or "all of it"),
+            ("held out", _period(data.get("validation_start"), data.get("validation_end")) or "its last tenth"),
             ("steps", f"{config.get('steps')} of {config.get('batch_size')} samples"),
             ("loss", _name_of(config.get("loss"))),
             ("learning rate", optim.get("learning_rate")),
@@ -108,8 +109,13 @@ def _said(rows: list[tuple[str, Any]]) -> Rows:
     return [(label, str(value)) for label, value in rows if str(value) not in ("", "None")]
 
 
-def _period(first: str | None, last: str | None) -> str:
-    return f"{first or 'the first'} to {last or 'the last'}"
+def _period(starts: list[str] | str | None, ends: list[str] | str | None) -> str:
+    pairs = zip_longest(_listed(starts), _listed(ends))
+    return ", ".join(f"{first or 'the first'} to {last or 'the last'}" for first, last in pairs)
+
+
+def _listed(value: list[str] | str | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
 
 
 def _name_of(loss: Any) -> Any:

@@ -17,7 +17,7 @@ import xarray as xr
 from fourcast.data.tasks import Outcome, attend, claim
 from fourcast.errors import InputError
 from fourcast.files import whole_directory
-from fourcast.periods import parse_share
+from fourcast.periods import parse_part
 from fourcast.progress import progress
 from fourcast.verify.parts import part_paths, preparations, work
 from fourcast.verify.plan import Plan
@@ -114,7 +114,7 @@ def _remove(folder: Path) -> None:
 
 def _do_share(plan: Plan, folder: Path) -> None:
     """Do this run's share of the parts; where something fails that the user can mend, no empty folder is left."""
-    place, count = (0, 1) if plan.config.part is None else parse_share("part", plan.config.part)
+    place, count = parse_part(plan.config.part)
     share = np.array_split(np.arange(len(part_paths(plan, folder))), count)[place].tolist()
     try:
         _raise_failures(list(attend(preparations(plan, folder), folder)))

@@ -15,7 +15,7 @@ from report_run import CHANNELS, EVENT, LEADS, make_everything, make_forecast, m
 
 from fourcast.config import ReportConfig
 from fourcast.errors import InputError
-from fourcast.report.about import OF_FORECAST, about, attribute_rows
+from fourcast.report.about import OF_FORECAST, about, attribute_rows, training_rows
 from fourcast.report.report import report
 from fourcast.report.scores import Scores, read_scores
 
@@ -123,6 +123,22 @@ def test_attributes_of_any_kind_are_told() -> None:
     scores = Scores({"attributes": {"left_out": "{curly", "comment": '{"a": 1}'}}, {}, [])
     (document,) = about(None, None, None, scores)["documents"]
     assert json.loads(document["text"]) == {"left_out": "{curly", "comment": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"store": ["a.zarr"]}, ["a.zarr", "all of it", "its last tenth"]),
+        (
+            {"store": ["a.zarr", "b.zarr"], "train_start": ["1979", "1990"], "train_end": ["1985", None]}
+            | {"validation_start": "2016"},
+            ["a.zarr, b.zarr", "1979 to 1985, 1990 to the last", "2016 to the last"],
+        ),
+    ],
+)
+def test_what_was_trained_on_is_said_in_words(data: dict[str, object], said: list[str]) -> None:
+    rows = dict(training_rows({"data": data}))
+    assert [rows[name] for name in ("data", "trained on", "held out")] == said
 
 
 def test_a_small_page_says_what_it_lacks(everything: Path, tmp_path: Path) -> None:
