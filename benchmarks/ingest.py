@@ -24,8 +24,8 @@ import netCDF4
 import numpy as np
 from common import CHANNELS, GRID, Weather, machine, write_report
 
-from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
+from fourcast.data_config import IngestConfig
 from fourcast.variables import Channel, parse_channels
 
 BLOCK = 2**24

@@ -27,7 +27,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fourcast.checkpoint import load_card, load_model
-from fourcast.config import ModelConfig, TrainConfig, conf_directory, register_schemas
+from fourcast.compose import conf_directory, register_schemas
+from fourcast.config import ModelConfig, TrainConfig
 from fourcast.data.store import Store, open_store
 from fourcast.distributed import Process
 from fourcast.grid import area_weights

@@ -64,7 +64,7 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from fourcast.config import conf_directory, register_schemas
+    from fourcast.compose import conf_directory, register_schemas
 
     module, function, _ = VERBS[verb]
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fourcast.config import InspectConfig
+from fourcast.data_config import InspectConfig
 from fourcast.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the schema of fourcast.config and the files under conf/.
+"""Write docs/configuration.md from the dataclasses of the schema and the files under conf/.
 
     python scripts/configuration_reference.py            # writes docs/configuration.md
     python scripts/configuration_reference.py --check    # exit status 1 where it is out of date
@@ -21,7 +21,7 @@ from typing import Any
 from configuration_words import WORDS
 from omegaconf import MISSING
 
-from fourcast.config import SCHEMAS, conf_directory
+from fourcast.compose import SCHEMAS, conf_directory
 from fourcast.mixer_config import MIXERS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fourcast.config import ForecastConfig, IngestConfig, VerifyConfig
+from fourcast.config import ForecastConfig
+from fourcast.data_config import IngestConfig
+from fourcast.verify_config import VerifyConfig
 
 # The server imports torch once and has no threads, so that a child starts at once and is a clean process of its own.
 FORKSERVER = multiprocessing.get_context("forkserver")

@@ -10,7 +10,9 @@ import torch
 from hydra.errors import HydraException
 from tiny import composed
 
-from fourcast.config import SCHEMAS, ModelConfig, PlanetConfig, TrainConfig, conf_directory
+from fourcast.compose import SCHEMAS, conf_directory
+from fourcast.config import ModelConfig, TrainConfig
+from fourcast.data_config import PlanetConfig
 from fourcast.grid import south_pole_rows
 from fourcast.mixer_config import MIXERS, FNOConfig, ModesConfig
 from fourcast.models.build import build_model

@@ -9,19 +9,9 @@ from omegaconf import MISSING
 from tiny import composed
 
 from fourcast.cli import VERBS
-from fourcast.config import (
-    SCHEMAS,
-    DataConfig,
-    ForecastConfig,
-    ImportWeightsConfig,
-    IngestConfig,
-    ModelConfig,
-    PlanetConfig,
-    TrainConfig,
-    VerifyConfig,
-    as_list,
-    conf_directory,
-)
+from fourcast.compose import SCHEMAS, conf_directory
+from fourcast.config import DataConfig, ForecastConfig, ImportWeightsConfig, ModelConfig, TrainConfig, as_list
+from fourcast.data_config import IngestConfig, PlanetConfig
 from fourcast.errors import InputError
 from fourcast.mixer_config import (
     MIXERS,
@@ -36,6 +26,7 @@ from fourcast.mixer_config import (
 )
 from fourcast.periods import check_period, parse_time, within
 from fourcast.train_config import LossConfig, OptimConfig, ParallelConfig, RolloutConfig
+from fourcast.verify_config import VerifyConfig
 
 
 @pytest.mark.parametrize("text", ["2026-08-10T12", "2026-08-10 12:00", "2026-08-10T12:00:00Z"])

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from tiny import ROOT
 
-from fourcast.config import SCHEMAS
+from fourcast.compose import SCHEMAS
 
 
 @dataclass

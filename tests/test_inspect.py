@@ -9,7 +9,7 @@ import pytest
 from tiny import CARD, INIT, forecast_config
 
 from fourcast.checkpoint import build, save_checkpoint
-from fourcast.config import InspectConfig
+from fourcast.data_config import InspectConfig
 from fourcast.errors import InputError
 from fourcast.forecast.ensemble import forecast
 from fourcast.forecast_config import FilesConfig, ProductsConfig

@@ -12,9 +12,9 @@ import xarray as xr
 import zarr
 from killing import finish, killed
 
-from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.store import open_store
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 INGESTION = [

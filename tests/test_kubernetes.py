@@ -31,7 +31,7 @@ from manifests import (
 )
 
 from fourcast.cli import SUBJECTS
-from fourcast.config import conf_directory
+from fourcast.compose import conf_directory
 from fourcast.train.signals import EXIT_INTERRUPTED
 
 VERSIONS = ("1.31", "1.37")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fourcast.config import InspectConfig
+from fourcast.data_config import InspectConfig
 from fourcast.errors import InputError
 from fourcast.inspect import inspect
 

@@ -13,15 +13,8 @@ from torch import Tensor
 
 from fourcast import sharded
 from fourcast.checkpoint import MODEL, TENSORS, Card
-from fourcast.config import (
-    DataConfig,
-    EnsembleConfig,
-    ForecastConfig,
-    ModelConfig,
-    TrainConfig,
-    conf_directory,
-    register_schemas,
-)
+from fourcast.compose import conf_directory, register_schemas
+from fourcast.config import DataConfig, EnsembleConfig, ForecastConfig, ModelConfig, TrainConfig
 from fourcast.data.climatology import ClimatologySums
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.writer import append, create_store, finish

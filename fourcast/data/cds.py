@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcast.config import FetchConfig
 from fourcast.data.sources.recognise import HOURLY_PRECIPITATION
+from fourcast.data_config import FetchConfig
 from fourcast.errors import InputError
 from fourcast.periods import last_hour, parse_time
 from fourcast.variables import BY_NAME, Channel, parse_channels

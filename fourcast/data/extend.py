@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import zarr
 
-from fourcast.config import IngestConfig
 from fourcast.data.plan import Plan, describe_plan, fingerprint, plan_path, read_plan, settings_of
 from fourcast.data.sources.source import Source
 from fourcast.data.store import READABLE, Store, open_store
 from fourcast.data.target import on_store_grid, regridder
 from fourcast.data.writer import INGEST
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 EXTENDING = ("source", "end")

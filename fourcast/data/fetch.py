@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fourcast.config import FetchConfig
 from fourcast.data.cds import Request, plan_requests
 from fourcast.data.sources.pieces import Piece
 from fourcast.data.sources.source import open_source
+from fourcast.data_config import FetchConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json, sha256, whole_file, write_json
 from fourcast.progress import progress

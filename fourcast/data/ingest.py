@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fourcast.config import IngestConfig
 from fourcast.data.describe import summarise_store
 from fourcast.data.extend import can_be_replaced, is_finished, is_unchanged, kept_plan, next_plan, root_attributes
 from fourcast.data.manifest import manifest_attributes, read_record, read_records, write_manifest
@@ -24,6 +23,7 @@ from fourcast.data.target import static_fields
 from fourcast.data.tasks import Outcome, attend
 from fourcast.data.workers import affordable, do_summaries, work
 from fourcast.data.writer import INGEST, create_store, publish, put_static
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 from fourcast.files import partial_path, remove_abandoned, remove_directory
 from fourcast.periods import parse_part

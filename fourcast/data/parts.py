@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from fourcast.config import IngestConfig
 from fourcast.data.admission import check, is_allowed
 from fourcast.data.manifest import (
     Record,
@@ -26,6 +25,7 @@ from fourcast.data.sources.source import Source
 from fourcast.data.store import Store, open_store
 from fourcast.data.target import on_store_grid, regridder
 from fourcast.data.writer import write_shard
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 EARTH = ("mean", "spread")

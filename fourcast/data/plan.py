@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcast import __version__
-from fourcast.config import IngestConfig
 from fourcast.data.climatology import supported_harmonics
 from fourcast.data.sources.axes import Times
 from fourcast.data.sources.openers import SourceOptions, list_sources
 from fourcast.data.sources.source import Source, open_source
 from fourcast.data.target import target_grid
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json, write_json
 from fourcast.grid import Grid

@@ -11,10 +11,10 @@ import netCDF4
 import numpy as np
 
 from fourcast import __version__
-from fourcast.config import SimulateConfig
 from fourcast.data.planets.planet import BLOCK_STATES, Planet, States, steps_in
 from fourcast.data.planets.qg3 import qg3
 from fourcast.data.planets.speedy import speedy
+from fourcast.data_config import SimulateConfig
 from fourcast.files import refuse_existing, whole_file
 from fourcast.progress import progress
 from fourcast.variables import BY_NAME

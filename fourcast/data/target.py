@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping
 
-from fourcast.config import IngestConfig
 from fourcast.data.regrid import Regridder, preset
 from fourcast.data.sources.pieces import Float32
 from fourcast.data.sources.source import Source
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 from fourcast.grid import Grid, south_pole_rows
 

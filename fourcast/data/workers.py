@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fourcast.config import IngestConfig
 from fourcast.data.extend import is_finished
 from fourcast.data.manifest import read_record, read_records
 from fourcast.data.parts import BLOCK_BYTES, Parts
@@ -19,6 +18,7 @@ from fourcast.data.reader import processors
 from fourcast.data.summaries import Summaries, block_times
 from fourcast.data.tasks import Outcome, attend
 from fourcast.data.writer import INGEST
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
-from fourcast.config import ReportConfig
 from fourcast.report.packing import COARSE, FINE
 from fourcast.verify.headline import headline
+from fourcast.verify_config import ReportConfig
 
 FINEST_DEGREES = 1.0
 """Grids are coarsened to about this before anything else is left out."""

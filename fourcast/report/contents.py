@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from fourcast import __version__
-from fourcast.config import ReportConfig
 from fourcast.forecast.contents import find_contents, keeps_members
 from fourcast.forecast.netcdf import SYNTHETIC
 from fourcast.report.about import about
@@ -18,6 +17,7 @@ from fourcast.report.scores import Scores, read_scores
 from fourcast.report.training import read_card, read_training
 from fourcast.verify.inputs.forecasts import is_own_run, open_forecast
 from fourcast.verify.inputs.targets import open_targets
+from fourcast.verify_config import ReportConfig
 
 
 @dataclass(frozen=True, eq=False)

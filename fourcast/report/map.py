@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from fourcast.config import ReportConfig
 from fourcast.errors import InputError
 from fourcast.forecast.events import Event, parse_events
 from fourcast.report.choice import Choice, choices
@@ -16,6 +15,7 @@ from fourcast.report.fields import Packs, describe_channel, read_channel
 from fourcast.report.forecast import Analyses, Shown
 from fourcast.report.packing import pack_fields
 from fourcast.report.page import as_json, pack_elements
+from fourcast.verify_config import ReportConfig
 
 MARGIN = 1.1
 """An estimate of the size may be wrong by this factor."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourcast.config import ReportConfig
 from fourcast.errors import InputError
+from fourcast.verify_config import ReportConfig
 
 SCORES = "scores.nc"
 PARTS = ("train", "forecast", "scores")

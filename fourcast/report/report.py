@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from fourcast.config import ReportConfig
 from fourcast.errors import InputError
 from fourcast.files import whole_file
 from fourcast.report.contents import collect
 from fourcast.report.page import write_page
 from fourcast.report.places import find_places
 from fourcast.verify.results.figures import require_matplotlib
+from fourcast.verify_config import ReportConfig
 
 
 def report(config: ReportConfig) -> Path:

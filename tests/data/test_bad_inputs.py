@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 from era5_like import LATITUDE, LEVELS, LONGITUDE, analyses, as_arco, times
 
-from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.store import Store, open_store
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 Change = Callable[[xr.Dataset], xr.Dataset]

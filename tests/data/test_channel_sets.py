@@ -4,8 +4,11 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from tiny import composed
 
-from fourcast.config import IngestConfig, TrainConfig, VerifyConfig, conf_directory
+from fourcast.compose import conf_directory
+from fourcast.config import TrainConfig
+from fourcast.data_config import IngestConfig
 from fourcast.variables import CHANNEL_SETS, parse_channels
+from fourcast.verify_config import VerifyConfig
 
 FILES = sorted(path.stem for path in (conf_directory() / "channel_set").iterdir())
 NEEDED = {"ingest": ["source=a.nc", "output=b"], "verify": ["forecast=a", "store=b", "output=c"]}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from weather import LATITUDE, LONGITUDE, config, hours, store, weather, write
 
-from fourcast.config import InspectConfig
 from fourcast.data.describe import describe_store
 from fourcast.data.ingest import ingest
 from fourcast.data.tasks import claim
 from fourcast.data.writer import shard_file
+from fourcast.data_config import InspectConfig
 from fourcast.errors import InputError
 from fourcast.inspect import inspect
 

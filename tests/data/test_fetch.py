@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fourcast.config import FetchConfig
 from fourcast.data.cds import PRESSURE_LEVELS, SINGLE_LEVELS, plan_requests
 from fourcast.data.fetch import fetch
 from fourcast.data.sources.source import open_source
+from fourcast.data_config import FetchConfig
 from fourcast.errors import InputError
 
 LATITUDE, LONGITUDE = np.arange(90.0, -91.0, -30.0), np.arange(0.0, 360.0, 60.0)

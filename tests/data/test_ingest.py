@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fourcast.config import IngestConfig
 from fourcast.data.climatology import harmonic_basis
 from fourcast.data.describe import describe_source, describe_store
 from fourcast.data.ingest import ingest
 from fourcast.data.store import Store, open_store
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 from fourcast.files import partial_path
 from fourcast.grid import area_weights

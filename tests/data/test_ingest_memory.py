@@ -11,7 +11,7 @@ import pytest
 ROWS, COLUMNS, STEPS = 24, 48, 1460
 PROGRAM = """
 import resource, sys
-from fourcast.config import IngestConfig
+from fourcast.data_config import IngestConfig
 from fourcast.data.ingest import ingest
 
 source, output, workers = sys.argv[1:]

@@ -13,13 +13,13 @@ import xarray as xr
 from weather import config, content, hours, store, weather, write
 
 from fourcast.cli import main
-from fourcast.config import IngestConfig
 from fourcast.data import parts, workers
 from fourcast.data.ingest import ingest
 from fourcast.data.plan import Plan
 from fourcast.data.store import open_store
 from fourcast.data.tasks import Outcome
 from fourcast.data.writer import shard_file
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
 

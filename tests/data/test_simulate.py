@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fourcast.config import PlanetConfig, SimulateConfig
 from fourcast.data import simulate as module
 from fourcast.data.planets.qg3 import qg3
 from fourcast.data.simulate import simulate
+from fourcast.data_config import PlanetConfig, SimulateConfig
 from fourcast.errors import InputError
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.store import Store, open_store
+from fourcast.data_config import IngestConfig
 
 LATITUDE = np.arange(75.0, -76.0, -30.0)
 LONGITUDE = np.arange(0.0, 360.0, 30.0)

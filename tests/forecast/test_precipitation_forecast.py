@@ -13,7 +13,7 @@ from tiny import CARD, CHANNELS, INIT, TIMES, forecast_config, waves, write_stor
 from torch import Tensor, nn
 
 from fourcast.checkpoint import build, save_checkpoint
-from fourcast.config import EnsembleConfig, ForecastConfig, VerifyConfig
+from fourcast.config import EnsembleConfig, ForecastConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.forecast import open_ensemble
@@ -22,6 +22,7 @@ from fourcast.forecast.ensemble import forecast
 from fourcast.forecast.forecaster import Forecaster
 from fourcast.forecast.rollout import rollout
 from fourcast.verify.evaluate import verify
+from fourcast.verify_config import VerifyConfig
 
 RAIN = replace(CARD, kind="precipitation", out_channels=1, step_scale=None, model=replace(CARD.model, target="direct"))
 BATCH, THREE = (Batch(np.datetime64("2026-08-10", "h"), of, of, 0) for of in ((0,), (0, 1, 2)))

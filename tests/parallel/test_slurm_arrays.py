@@ -11,8 +11,9 @@ import tiny
 import xarray as xr
 from cluster import SCRIPTS, Cluster
 
-from fourcast.config import EnsembleConfig, IngestConfig
+from fourcast.config import EnsembleConfig
 from fourcast.data.ingest import ingest
+from fourcast.data_config import IngestConfig
 from fourcast.forecast import open_ensemble
 from fourcast.forecast.ensemble import forecast
 from fourcast.verify.evaluate import verify

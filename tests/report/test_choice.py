@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from fourcast.config import ReportConfig
 from fourcast.report.choice import Choice, choices, first_channels
 from fourcast.report.coarse import block_means, coarse_axis, column_edges
 from fourcast.report.fields import rounded_range
 from fourcast.report.forecast import map_order
+from fourcast.verify_config import ReportConfig
 
 EVERYTHING = Choice(("t850", "q500", "z500", "u10m"), tuple(range(0, 241, 6)), tuple(range(50)))
 

@@ -10,9 +10,9 @@ from report_run import CHANNELS, GRID, INIT, analyses
 from test_page import Opened, open_page
 from tiny import write_store
 
-from fourcast.config import ReportConfig
 from fourcast.forecast.netcdf import FileWriter, Header, columns_of, member_path
 from fourcast.report.report import report
+from fourcast.verify_config import ReportConfig
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 from report_run import EVENT, GRID, INIT, MEMBERS, RMSE, analyses, make_everything
 
-from fourcast.config import ReportConfig
 from fourcast.forecast.netcdf import member_path
 from fourcast.report.report import report
+from fourcast.verify_config import ReportConfig
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytestmark = pytest.mark.slow

@@ -13,11 +13,11 @@ import pytest
 import xarray as xr
 from report_run import CHANNELS, EVENT, LEADS, make_everything, make_forecast, make_scores
 
-from fourcast.config import ReportConfig
 from fourcast.errors import InputError
 from fourcast.report.about import OF_FORECAST, about, attribute_rows, training_rows
 from fourcast.report.report import report
 from fourcast.report.scores import Scores, read_scores
+from fourcast.verify_config import ReportConfig
 
 
 @pytest.fixture(scope="module")

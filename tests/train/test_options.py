@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from tiny import CHANNELS, OVERRIDES, TIMES, composed, tensors_of, waves, write_store
 
 from fourcast.checkpoint import build, find_checkpoint, load_card
-from fourcast.config import TrainConfig, conf_directory
+from fourcast.compose import conf_directory
+from fourcast.config import TrainConfig
 from fourcast.errors import InputError
 from fourcast.files import read_json
 from fourcast.mixer_config import AFNOConfig

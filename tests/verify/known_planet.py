@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from tiny import write_store
 
-from fourcast.config import VerifyConfig
 from fourcast.forecast.netcdf import FileWriter, Header, columns_of, member_path
 from fourcast.grid import Grid
+from fourcast.verify_config import VerifyConfig
 
 CHANNELS = ("t2m", "z500", "u10m")
 GRID = Grid(90.0 - 22.5 * np.arange(8), 22.5 * np.arange(16))

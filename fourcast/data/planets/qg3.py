@@ -18,7 +18,6 @@ from itertools import islice
 
 import numpy as np
 
-from fourcast.config import PlanetConfig
 from fourcast.data.planets.harmonics import Array, Harmonics
 from fourcast.data.planets.planet import (
     GAS_CONSTANT,
@@ -31,6 +30,7 @@ from fourcast.data.planets.planet import (
     block_times,
     steps_in,
 )
+from fourcast.data_config import PlanetConfig
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.periods import parse_time

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from fourcast.config import PlanetConfig
 from fourcast.data.planets.planet import (
     BLOCK_STATES,
     GRAVITY,
@@ -31,6 +30,7 @@ from fourcast.data.planets.pressure_levels import (
     interpolate_temperature,
     sea_level_pressure,
 )
+from fourcast.data_config import PlanetConfig
 from fourcast.errors import InputError
 from fourcast.grid import Grid
 from fourcast.periods import parse_time

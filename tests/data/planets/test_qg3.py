@@ -4,7 +4,6 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fourcast.config import PlanetConfig
 from fourcast.data.planets.harmonics import Array
 from fourcast.data.planets.planet import BLOCK_STATES, GAS_CONSTANT, GRAVITY, States, block_times, steps_in
 from fourcast.data.planets.qg3 import (
@@ -18,6 +17,7 @@ from fourcast.data.planets.qg3 import (
     season,
     trajectory,
 )
+from fourcast.data_config import PlanetConfig
 from fourcast.errors import InputError
 
 NEW_YEAR = np.datetime64("2001-01-01T00")

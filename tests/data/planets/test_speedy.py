@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fourcast.config import PlanetConfig
 from fourcast.data.planets.speedy import SURFACE, fields, speedy
+from fourcast.data_config import PlanetConfig
 from fourcast.errors import InputError
 
 LEVEL_NAMES = ("u_wind", "v_wind", "temperature", "specific_humidity", "geopotential")

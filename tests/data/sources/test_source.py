@@ -8,13 +8,13 @@ import pytest
 import xarray as xr
 from era5_like import analyses
 
-from fourcast.config import IngestConfig
 from fourcast.data.ingest import ingest
 from fourcast.data.sources.openers import list_sources, sniff
 from fourcast.data.sources.recognise import identify
 from fourcast.data.sources.source import open_source
 from fourcast.data.sources.units import STANDARD_GRAVITY, conversion, unit_of
 from fourcast.data.store import Store, open_store
+from fourcast.data_config import IngestConfig
 from fourcast.errors import InputError
 
 Fields = dict[tuple[str, str], np.ndarray]
