@@ -1,6 +1,7 @@
 """A verification's work in parts of consecutive initial times, each done once, by whichever process comes first."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -112,18 +113,25 @@ def preparations(plan: Plan, folder: Path) -> list[Task]:
 
 def work(plan: Plan, folder: Path, chosen: Sequence[int]) -> Iterator[Outcome]:
     """Do the ``chosen`` parts in this process or in several; the outcome of each, once."""
-    count = min(plan.config.workers, len(chosen))
+    count = max(1, min(plan.config.workers, len(chosen)))
     if count > 1:
-        yield from in_processes(count, _work_beside, plan.config, folder, list(chosen), processors() // count)
+        yield from in_processes(count, _work_beside, plan.config, folder, list(chosen), threads_of_each(count))
     else:
-        yield from work_here(plan, folder, chosen, processors())
+        yield from work_here(plan, folder, chosen, threads_of_each(count))
+
+
+def threads_of_each(processes: int) -> int:
+    """How many threads one of so many processes has: no more than OMP_NUM_THREADS, by which a container is told."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    fair = max(1, processors() // processes)
+    return min(fair, max(1, int(asked))) if asked.isdigit() else fair
 
 
 def work_here(plan: Plan, folder: Path, chosen: Sequence[int], threads: int) -> Iterator[Outcome]:
     """The same in this process; threads: that score channels."""
     seeps, paths, inits = open_seeps(plan, folder), part_paths(plan, folder), spans(plan)
     baselines = Baselines(plan)
-    yield from attend([PartTask(baselines, seeps, paths[i], inits[i], max(1, threads)) for i in chosen], folder)
+    yield from attend([PartTask(baselines, seeps, paths[i], inits[i], threads) for i in chosen], folder)
 
 
 def _work_beside(config: VerifyConfig, folder: Path, chosen: Sequence[int], threads: int) -> Iterator[Outcome]:

@@ -270,6 +270,16 @@ def measure_peaks(folder: Path) -> None:
     (folder / "peaks.json").write_text(json.dumps(peaks))
 
 
+@pytest.mark.parametrize(("asked", "processes", "expected"), [("3", 2, 3), ("", 2, 4), ("6", 2, 4), ("1", 16, 1)])
+def test_threads_are_no_more_than_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, processes: int, expected: int
+) -> None:
+    """Of eight processors."""
+    monkeypatch.setattr(parts, "processors", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert parts.threads_of_each(processes) == expected
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_initial_times(tmp_path: Path) -> None:
     process = FORKSERVER.Process(target=measure_peaks, args=(tmp_path,))

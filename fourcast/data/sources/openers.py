@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import xarray as xr
 
 from fourcast.data.sources.classic import expected_bytes
-from fourcast.data.sources.failures import READ_ERRORS, read_errors
+from fourcast.data.sources.failures import READ_ERRORS, read_errors, unreadable
 from fourcast.data.sources.grib import open_grib
 from fourcast.data.sources.published import is_nameless, name_fields
 from fourcast.errors import InputError
@@ -156,6 +157,9 @@ def _refuse_truncated_classic(path: Path) -> None:
 def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Dataset:
     """Open a zarr folder, or the zarr at a URL: anonymously unless ``storage_options`` say otherwise."""
     scheme = path.partition("://")[0] if "://" in path else None
+    if scheme is not None and urlsplit(path).password is not None:
+        host = urlsplit(path).hostname
+        raise InputError(f"source= holds a password for {host}; pass it in storage_options=, which is not recorded")
     if scheme is not None and path.endswith(FILE_SUFFIXES):
         raise InputError(f"{path} is one remote file, expected a zarr; download it and name the local copy")
     remote = None if scheme is None else dict(ANONYMOUS.get(scheme, {}) if storage_options is None else storage_options)
@@ -165,5 +169,7 @@ def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Datas
             return xr.open_zarr(path, chunks=None, decode_timedelta=True, storage_options=remote)
     except ImportError as error:
         raise InputError(f"{path} needs a package that is missing ({error}): pip install 'fourcast[cloud]'") from error
-    except read_errors(path) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise InputError(f"{path} cannot be opened as zarr ({error})") from error
+    except read_errors(path) as error:
+        raise unreadable(path, f"cannot be opened as zarr ({error})", "fetch it again") from error

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fourcast.data.sources.axes import Axes, Positions, axes_of, choose, expver_names, timeless
-from fourcast.data.sources.failures import read_errors
+from fourcast.data.sources.failures import read_errors, unreadable
 from fourcast.data.sources.openers import SourceOptions
 from fourcast.data.sources.packing import overflow
 from fourcast.data.sources.recognise import (
@@ -60,7 +60,8 @@ class Piece:
     def load(self, times: Positions, channels: Positions) -> Float32:
         """Fields [T, C, H, W] in our units and orientation, at positions in ``axes.times`` and ``self.channels``.
 
-        Raises InputError where the file cannot be read there, or its packed integers overflowed.
+        Raises InputError where the file cannot be read there, or its packed integers overflowed; OSError where it is a
+        server that cannot be read.
         """
         values = self._values(times, channels)
         sign = overflow(self.variable.name, values, self.array.encoding) if self.packing else None
@@ -82,7 +83,7 @@ class Piece:
             block = self.array.isel(chosen).load()
         except read_errors(self.path) as error:
             remedy = "unpack it with h5repack -f NONE" if "Filter error" in str(error) else "fetch it again"
-            raise InputError(f"{self.path}: {self.array.name} cannot be read ({error}); {remedy}") from error
+            raise unreadable(self.path, f"{self.array.name} cannot be read ({error})", remedy) from error
         for name, dimension in (("fourcast_level", self.level_dimension), ("fourcast_time", axes.time)):
             if dimension is None:
                 block = block.expand_dims(name)

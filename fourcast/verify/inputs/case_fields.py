@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fourcast.data.sources.failures import read_errors
+from fourcast.data.sources.failures import read_errors, unreadable
 from fourcast.data.sources.openers import SourceOptions
 from fourcast.data.sources.pieces import Piece, Unusable, pieces_of, slice_or_positions
 from fourcast.data.sources.recognise import HOURLY_PRECIPITATION
@@ -96,7 +96,7 @@ class CaseFields:
             with self.guard:
                 block = self.array.isel(chosen).load()
         except read_errors(self.path) as error:
-            raise InputError(f"{self.path}: {self.array.name} cannot be read ({error}); fetch it again") from error
+            raise unreadable(self.path, f"{self.array.name} cannot be read ({error})", "fetch it again") from error
         for name, dim in (("fourcast_level", self.piece.level_dimension), ("fourcast_member", self.axes.member_dim)):
             if dim is None:
                 block = block.expand_dims(name)

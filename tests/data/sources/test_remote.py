@@ -107,7 +107,7 @@ def test_a_server_that_is_gone_is_named(tmp_path: Path, server: Server) -> None:
     with open_source([f"{server.url}/era5.zarr"]) as source:
         server.server.shutdown()
         server.server.server_close()
-        with pytest.raises(InputError, match="temperature cannot be read"):
+        with pytest.raises(OSError, match=r"temperature cannot be read .*run the same again"):
             source.read(source.times(("t500",))[0][:1], ("t500",))
 
 
@@ -115,8 +115,14 @@ def test_a_server_in_trouble_is_named(tmp_path: Path, server: Server, monkeypatc
     write_arco(tmp_path / "era5.zarr", 2)
     with open_source([f"{server.url}/era5.zarr"]) as source:
         monkeypatch.setattr(SimpleHTTPRequestHandler, "do_GET", lambda self: self.send_error(503))
-        with pytest.raises(InputError, match=r"temperature cannot be read .*503"):
+        with pytest.raises(OSError, match=r"temperature cannot be read .*503"):
             source.read(source.times(("t500",))[0][:1], ("t500",))
+
+
+def test_a_password_in_an_address_is_refused_and_not_told() -> None:
+    with pytest.raises(InputError, match=r"holds a password for host; pass it in storage_options=") as raised:
+        open_source(["https://me:secret@host/era5.zarr"]).__enter__()
+    assert "secret" not in str(raised.value)
 
 
 def test_a_remote_file_is_refused() -> None:
