@@ -194,6 +194,7 @@ def process_group(device: str, patience: timedelta | None = None) -> Iterator[Pr
     if own.type == "cuda":
         torch.cuda.set_device(own)
         torch.backends.cudnn.allow_tf32 = False
+    torch.set_num_threads(torch.get_num_threads())  # else MKL takes fewer where it likes, until the first who sets them
     process = Process(place.rank, place.world_size, place.local_rank, place.local_world_size, own)
     if process.world_size == 1:
         yield process

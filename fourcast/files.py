@@ -40,14 +40,18 @@ def remove_abandoned(path: Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether this host runs a process of this number."""
+    """Whether this host runs a process of this number; one that is over and not yet taken note of does not run."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass  # it runs, as somebody else
-    return True
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has just ended, or this is no Linux
+        return not Path("/proc/self/stat").exists()
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def refuse_existing(path: Path, overwrite: bool, remedy: str = "pass overwrite=true to replace it") -> None:

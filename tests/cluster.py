@@ -28,6 +28,7 @@ ENDED_BADLY = ("FAILED", "TIMEOUT", "NODE_FAIL", "CANCELLED", "OUT_OF_MEMORY")
 NODE = socket.gethostname().split(".")[0]
 CONFIGURATION = """\
 ClusterName=test
+FirstJobId={ports[0]}
 SlurmctldHost={node}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}

@@ -21,7 +21,7 @@ Job = Callable[[Any], Any]
 Config = ForecastConfig | IngestConfig | VerifyConfig
 
 
-def start(job: Job, config: Config) -> Any:
+def start(job: Job, config: Config | None) -> Any:
     process = FORKSERVER.Process(target=job, args=(config,))
     process.start()
     return process
@@ -29,15 +29,16 @@ def start(job: Job, config: Config) -> Any:
 
 def ready() -> None:
     """Wait for the server, which takes seconds to start, so that what comes next can be timed."""
-    process = FORKSERVER.Process(target=id, args=(None,))
-    process.start()
-    process.join(DEADLINE)
+    finish(id, None)
 
 
-def finish(job: Job, config: Config) -> None:
+def finish(job: Job, config: Config | None) -> None:
     """Do the job, to the end."""
     process = start(job, config)
     process.join(DEADLINE)
+    if process.is_alive():
+        process.kill()
+    process.join()
     assert process.exitcode == 0
 
 
@@ -51,7 +52,8 @@ def killed(job: Job, config: Config, pattern: str, moment: tuple[int, float]) ->
     while process.is_alive() and len(list(Path(config.output).glob(pattern))) < count:
         assert time.monotonic() < limit
         time.sleep(0.001)
-    time.sleep(delay)
+    process.join(delay)
     process.kill()
     process.join()
+    assert process.exitcode in (0, -9)
     return bool(process.exitcode == -9)

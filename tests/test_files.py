@@ -63,17 +63,22 @@ def test_two_processes_never_write_into_each_others_work(tmp_path: Path, monkeyp
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_makes_is_not(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child, unreaped = (subprocess.Popen([sys.executable, "-c", "pass"]) for _ in range(2))
     child.wait()
+    os.waitid(os.P_PID, unreaped.pid, os.WEXITED | os.WNOWAIT)
     mine = partial_path(tmp_path / "store")
-    dead, running, elsewhere = (
+    dead, over, running, elsewhere = (
         mine.with_name(mine.name.replace(f"{socket.gethostname()}-{os.getpid()}", owner))
-        for owner in (f"{socket.gethostname()}-{child.pid}", f"{socket.gethostname()}-1", f"otherhost-{child.pid}")
-    )
-    for folder in (dead, running, elsewhere):
+        for owner in (
+            f"{socket.gethostname()}-{child.pid}", f"{socket.gethostname()}-{unreaped.pid}",
+            f"{socket.gethostname()}-1", f"otherhost-{child.pid}",
+        )
+    )  # fmt: skip
+    for folder in (dead, over, running, elsewhere):
         folder.mkdir()
     with whole_directory(tmp_path / "store"):
         pass
+    unreaped.wait()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["store", running.name, elsewhere.name])
 
 

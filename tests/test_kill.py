@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from killing import finish, killed
+from killing import finish, killed, ready
 
 from fourcast.data.ingest import ingest
 from fourcast.data.store import open_store
@@ -52,6 +52,7 @@ def test_ingestion(tmp_path: Path, moments: list[tuple[int, float]]) -> None:
     analyses(tmp_path / "source.nc", TIMES)
     config = IngestConfig(source=[str(tmp_path / "source.nc")], shard_times=2, part_times=4, workers=2, memory_gb=16)
     short, long = (replace(config, output=str(tmp_path / name), end=end) for name, end in ENDS.items())
+    ready()
     begun = time.monotonic()
     finish(ingest_then, replace(short, workers=1 if len(moments) == 2 else 2))
     took = time.monotonic() - begun if len(moments) == 20 else 1.0

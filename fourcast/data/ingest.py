@@ -122,7 +122,7 @@ def _share(config: IngestConfig, plan: Plan) -> list[int]:
 
 def _tidy(output: Path) -> None:
     """Remove what a finished store has no more use for."""
-    for folder in ("claims", "failures", "summaries"):
+    for folder in ("claims", "failures", "summaries", "publish", "replaced"):
         shutil.rmtree(output / INGEST / folder, ignore_errors=True)
 
 

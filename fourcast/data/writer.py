@@ -113,6 +113,8 @@ def publish(
     who opens it then has to wait for an instant. Killed at any moment and called again, it ends the same.
     """
     staged, replaced = path / INGEST / "publish", path / INGEST / "replaced"
+    for abandoned in (*path.glob("zarr.*.partial"), *(path / "fields").glob("zarr.*.partial")):
+        abandoned.unlink(missing_ok=True)  # zarr's, of a process killed while it wrote one of the two below in place
     _stage(staged, times, statistics, climatology)
     group = zarr.open_group(path, mode="r+", zarr_format=3)
     before = dict(group.attrs)
@@ -128,8 +130,8 @@ def publish(
     generation = int(str(before.get("generation", 0))) + 1
     state = {"fourcast_store": FORMAT, "times": len(times), "generation": generation, "complete": True}
     group.attrs.put({**attributes, **state})
-    shutil.rmtree(replaced)
-    shutil.rmtree(staged)
+    for folder in (replaced, staged):  # another share of the ingestion may be removing them, too
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stage(folder: Path, times: Times, statistics: Statistics, climatology: Iterable[Climatology]) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def train(config: TrainConfig) -> Path:
     """
     require_trackers(config)
     task = prepare(config)
-    with process_group(config.device) as process, stop_requests() as request:
+    with ExitStack() as to_the_end, process_group(config.device) as process:
+        request = to_the_end.enter_context(stop_requests())  # heeded until the processes have parted
         set_matmul_precision(config.precision)
         run = Path(config.output)
         prospect = Prospect(task, process, steps_done(run)) if config.predict and process.is_first else None

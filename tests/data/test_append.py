@@ -190,6 +190,8 @@ def test_a_publication_that_was_cut_short_is_repeated(
         patch.setattr(Path, "rename", cut)
         with pytest.raises(KeyboardInterrupt):
             ingest(config(source, output))
+    for group in (output, output / "fields"):
+        (group / "zarr.0123456789abcdef.partial").write_text('{"zarr_')  # what zarr writes first
     monkeypatch.setattr("fourcast.data.store.PATIENCE", 2)
     with pytest.raises(InputError, match="is unfinished"):
         open_store(output)
@@ -200,6 +202,29 @@ def test_a_publication_that_was_cut_short_is_repeated(
     whole = store(source, tmp_path / "whole")
     assert arrays(made) == arrays(whole)
     assert not list((output / "ingest").glob("re*"))
+    assert not list(output.rglob("*.partial"))
+
+
+def test_what_a_publication_had_no_time_to_remove_goes_with_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = write(tmp_path / "source.nc", TIMES), tmp_path / "store"
+    store(source, output, end="2019-12-28")
+    remove = shutil.rmtree
+
+    def cut(path: Path, ignore_errors: bool = False) -> None:
+        if path.name == "replaced" and path.exists():
+            raise KeyboardInterrupt
+        remove(path, ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(config(source, output))
+    assert len(open_store(output).times) == 90
+    assert {path.name for path in (output / "ingest").iterdir()} >= {"publish", "replaced"}
+    ingest(config(source, output))
+    assert not {path.name for path in (output / "ingest").iterdir()} & {"publish", "replaced"}
 
 
 def test_a_store_without_a_plan_is_only_replaced(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -53,13 +54,18 @@ def kill_one(processes: Processes) -> list[int]:
 
 
 def kill_all(processes: Processes) -> list[int]:
+    """Stopped first, none sees another one die."""
+    with suppress(ProcessLookupError):  # one may have been done before
+        for process in processes:
+            os.kill(process.pid or 0, signal.SIGSTOP)
     for process in processes:
         process.kill()
     return [-9] * len(processes)
 
 
 def ask_one(processes: Processes) -> list[int]:
-    os.kill(processes[-1].pid or 0, signal.SIGUSR1)
+    with suppress(ProcessLookupError):
+        os.kill(processes[-1].pid or 0, signal.SIGUSR1)
     return [EXIT_INTERRUPTED] * len(processes)
 
 
@@ -71,8 +77,9 @@ def ask_all(processes: Processes) -> list[int]:
 
 def fill_disk(processes: Processes) -> list[int]:
     """Files may not grow beyond what the log needs."""
-    for process in processes:
-        resource.prlimit(process.pid or 0, resource.RLIMIT_FSIZE, (10_000, 10_000))
+    with suppress(ProcessLookupError):
+        for process in processes:
+            resource.prlimit(process.pid or 0, resource.RLIMIT_FSIZE, (10_000, 10_000))
     return [1] * len(processes)
 
 
@@ -151,7 +158,8 @@ def interrupted(config: TrainConfig, trial: Trial) -> bool:
         expected = INTERRUPTIONS[trial.what](processes)
         found = ended(processes)
     said = errors(config.output, trial.count)
-    assert found in (expected, [0] * trial.count), said
+    done = (Path(config.output) / "checkpoints" / f"step_{STEPS:08d}").exists()  # how its processes part is then open
+    assert found in (expected, [0] * trial.count) or (done and None not in found), said
     assert trial.what != "fill_disk" or found != expected or said.count("File too large") >= trial.count, said
     return found == expected
 

@@ -15,7 +15,7 @@ from fourcast.checkpoint import training_checkpoints
 from fourcast.train.signals import EXIT_INTERRUPTED
 
 pytestmark = cluster.NEEDED
-STEPS = 200
+STEPS = 400
 STUB = (
     'echo "$SLURM_RESTART_COUNT/$*" >>calls-$SLURM_JOB_ID',
     '[ -z "$SLURM_RESTART_COUNT" ] || exit 0',  # it was stopped before: now it comes to its end
