@@ -13,7 +13,6 @@ from fourcast.doctor.finding import FAILED, OK, POOR, Finding
 NAME = "kernel cache"
 MOST = 4000
 """Folders that are looked at."""
-ELSEWHERE = "export TRITON_CACHE_DIR=/tmp/triton"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path | None:
@@ -22,6 +21,12 @@ def cache_folder(environ: Mapping[str, str]) -> Path | None:
         return Path(environ["TRITON_CACHE_DIR"])
     home = environ.get("TRITON_HOME") or environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
     return None if home == "~" else Path(home) / ".triton" / "cache"
+
+
+def elsewhere(cache: Path | None) -> str:
+    """How to keep kernels in another place; nobody else may write there, as they are loaded and run."""
+    own = "export TRITON_CACHE_DIR=$(mktemp -d)"
+    return f"docker run --tmpfs /tmp:exec, or {own}" if cache and cache.is_relative_to("/tmp") else own
 
 
 def way_out(cache: Path | None) -> str:
@@ -42,10 +47,8 @@ def cache_finding(cache: Path | None, on_gpu: bool, most: int = MOST) -> Finding
     """
     bad = FAILED if on_gpu else POOR
     if cache is None:
-        return Finding(
-            NAME, bad, "there is no home, where kernels are kept", "export HOME=/tmp, or TRITON_CACHE_DIR=DIR"
-        )
-    found = writable(NAME, cache, ELSEWHERE)
+        return Finding(NAME, bad, "there is no home, where kernels are kept", elsewhere(cache))
+    found = writable(NAME, cache, elsewhere(cache))
     if found.status == FAILED:
         return replace(found, status=bad)
     there = folder(cache).there

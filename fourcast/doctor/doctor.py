@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from fourcast.doctor import disk, exchange, hardware, packages, software
+from fourcast.doctor import exchange, hardware, packages, software
 from fourcast.doctor.apart import apart, orderly_end
-from fourcast.doctor.cache import ELSEWHERE, MOST, cache_folder, way_out
+from fourcast.doctor.cache import MOST, cache_folder, elsewhere, way_out
 from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, UNEXPECTED, Finding, isolated, learned
 from fourcast.doctor.nvidia import Nvidia, gpu_finding, nvidia
 from fourcast.doctor.places import OTHERWISE
@@ -105,8 +104,8 @@ def _reload_torch() -> str:
 
 def _without_torch() -> Finding:
     oldest = ".".join(map(str, software.OLDEST_TORCH))
-    remedy = f"pip install 'torch>={oldest}', for CPUs alone with --index-url {software.WHEELS}/cpu"
-    return Finding("torch", FAILED, "not installed", remedy)
+    wanted = f"'torch>={oldest}', for CPUs alone with --index-url {software.WHEELS}/cpu"
+    return Finding("torch", FAILED, "not installed", packages.install(wanted, "torch"))
 
 
 def _packages(config: DoctorConfig, on_gpu: bool) -> Iterator[Grouped]:
@@ -150,7 +149,7 @@ def _of_disk(folder: str, otherwise: str) -> str:
 def _kernels(config: DoctorConfig, on_gpu: bool, torch: Torch | None) -> Iterator[Grouped]:
     cache, worst = cache_folder(os.environ), FAILED if on_gpu else POOR
     where, most = None if cache is None else str(cache), 0 if config.quick else MOST
-    remedy = _of_disk(f"Triton's cache, {where}", ELSEWHERE)
+    remedy = _of_disk(f"Triton's cache, {where}", elsewhere(cache))
     yield from _of("kernels", "kernel cache", partial(_apart, "cache", where, on_gpu, most), remedy, worst)
     if config.quick:
         return
@@ -177,11 +176,14 @@ def _training(config: DoctorConfig, torch: Torch | None, usable: bool) -> Iterat
 
 def _trained(config: DoctorConfig, usable: bool) -> list[Finding]:
     """A training on the disk of ``output`` where that is usable, else where temporary files are."""
-    if usable:
-        with disk.trial(disk.folder(Path(config.output)).there) as inside:
-            return _apart("training", str(inside), config.device)
-    with tempfile.TemporaryDirectory() as other:
-        return _apart("training", other, config.device)
+    if not usable:
+        with tempfile.TemporaryDirectory() as other:
+            return _apart("training", other, config.device)
+    try:
+        return _apart("training", config.output, config.device)
+    except BaseException:
+        _apart("output", config.output)  # it removes what a training that was killed left there
+        raise
 
 
 def _with_torch(

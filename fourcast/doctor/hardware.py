@@ -86,7 +86,10 @@ def shared_memory(
     folder: Path = ROOT / SHARED, statistics: Callable[[Path], os.statvfs_result] = os.statvfs
 ) -> Finding:
     """/dev/shm, through which NCCL and the worker processes of a loader hand on what they have."""
-    remedy = "docker run --ipc=host or --shm-size=8g; Kubernetes: an emptyDir with medium: Memory at /dev/shm"
+    remedy = (
+        "docker run --ipc=host or --shm-size=8g; Kubernetes: an emptyDir with medium: Memory at /dev/shm; outside of "
+        "containers remove what dead jobs left there, or as root mount -o remount,size=8g /dev/shm"
+    )
     if not folder.is_dir():
         return Finding("shared memory", ABSENT, f"no {folder}", remedy)
     seen = statistics(folder)

@@ -30,34 +30,45 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Nvidia:
-    """driver: its version, "" for none. cuda: the newest CUDA it runs, None without its library. complaint: its own."""
+    """driver: its version, "" for none. cuda: the newest CUDA it runs, None without its library. complaint: its own.
+
+    told: false where its library is here and nothing that tells of GPUs.
+    """
 
     driver: str = ""
     cuda: tuple[int, int] | None = None
     gpus: tuple[Gpu, ...] = ()
     complaint: str = ""
+    told: bool = True
 
 
 def nvidia(ask: bool, proc: Path = PROC) -> Nvidia:
-    """What this process may use; nvidia-smi, which may take seconds, is run only where ``ask`` says so."""
+    """What this process may use; nvidia-smi, which may take seconds, is run only where ``ask`` says so.
+
+    It is also run where a driver has its library here and nothing in ``proc``, as in Windows' Linux.
+    """
     version = proc / "version"
     driver = driver_version(version.read_text()) if version.exists() else ""
     models = sorted(proc.glob("gpus/*/information"))
     gpus = tuple(Gpu(model_of(path.read_text())) for path in models)
+    cuda = newest_cuda()
     if os.environ.get("CUDA_VISIBLE_DEVICES") in HIDING:
-        return Nvidia(driver, newest_cuda())
-    if not ask or shutil.which(QUERY[0]) is None:
-        return Nvidia(driver, newest_cuda(), gpus)
+        return Nvidia(driver, cuda)
+    silent = cuda is not None and not version.exists()
+    if shutil.which(QUERY[0]) is None:
+        return Nvidia(driver, cuda, gpus, told=not silent)
+    if not (ask or silent):
+        return Nvidia(driver, cuda, gpus)
     status, out, err = answer()
     if status == 0:
         told, gpus = table(out)
-        return Nvidia(told or driver, newest_cuda(), gpus)
+        return Nvidia(told or driver, cuda, gpus)
     words = " ".join((out + err).split())
     if status is None:
         words = f"nothing within {PATIENCE:.0f} s: a GPU is stuck (dmesg | grep -i xid)"
     elif "no devices were found" in words.lower():
-        return Nvidia(driver, newest_cuda())
-    return Nvidia(driver, newest_cuda(), gpus, words or f"status {status}, and no word")
+        return Nvidia(driver, cuda)
+    return Nvidia(driver, cuda, gpus, words or f"status {status}, and no word")
 
 
 def answer() -> tuple[int | None, str, str]:
@@ -116,7 +127,11 @@ def gpu_finding(here: Nvidia, device: str) -> Finding:
         return Finding("gpu", status, f"nvidia-smi says: {here.complaint}", remedy)
     if here.gpus and here.cuda:
         return Finding("gpu", OK, f"{listed(here.gpus)}; {driver_words(here)}", "", {"gpus": len(here.gpus)})
-    if here.driver or here.gpus:
+    if not here.told and device != "cpu":
+        found = "libcuda.so.1 is here, but neither nvidia-smi nor /proc/driver/nvidia, which tell of GPUs"
+        remedy = "put nvidia-smi on the PATH; docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        return Finding("gpu", POOR, found, remedy)
+    if here.driver or here.gpus or (demanded and here.cuda):
         return _unreached(here, device)
     if demanded:
         remedy = "run on a GPU node (srun --gres=gpu:1, docker run --gpus all), or pass device=cpu"

@@ -85,18 +85,25 @@ def libraries_finding(versions: Versions = version_of, requires: Requires = requ
         return Finding("libraries", OK, shown)
     found = ", ".join(f"{need.name} {versions(need.name) or 'is missing'}" for need in wrong)
     wanted = " ".join(f"'{need.name}{need.specifier}'" for need in wrong)
-    return Finding("libraries", FAILED, found, f"pip install {wanted}")
+    return Finding("libraries", FAILED, found, install(wanted))
 
 
 def again() -> str:
-    """The command that installs the libraries that are NAMED again, in the versions that are here."""
+    """How the libraries that are NAMED are installed again, in the versions that are here."""
     wanted = " ".join(f"{name}=={version}" for name in NAMED if (version := version_of(name)))
-    return f"pip install --force-reinstall --no-deps {wanted}"
+    return install(f"--force-reinstall --no-deps {wanted}", wanted)
 
 
 def has_pip() -> bool:
     """Whether anything can be installed here; images come without pip."""
     return version_of("pip") is not None  # looking for the module would switch setuptools' distutils off
+
+
+def install(wanted: str, image: str = "") -> str:
+    """How ``wanted`` is installed; without pip, also what an image is built anew with: ``image``, or the same."""
+    if has_pip():
+        return f"pip install {wanted}"
+    return f"build the image anew with {image or wanted} (docker/README.md); outside of it, uv pip install {wanted}"
 
 
 def extras_findings(
@@ -107,10 +114,10 @@ def extras_findings(
     absent = {name: list(lacking(NAME, name, versions, requires)) for name in known}
     here = ", ".join(name for name in known if not absent[name]) or "none"
     others = [name for name in known if absent[name] and name not in needs]
-    remedy = f"for what you use: pip install 'fourcast[{','.join(others)}]'" if others and has_pip() else ""
+    remedy = "for what you use: " + install(f"'fourcast[{','.join(others)}]'") if others and has_pip() else ""
     findings = [Finding("extras", OK, here + (f"; not here: {', '.join(others)}" if others else ""), remedy)]
     for name in needs:
         if absent[name]:
             found = f"needs {', '.join(need.name for need in absent[name])}, not here or of another version"
-            findings.append(Finding(f"extra {name}", FAILED, found, f"pip install 'fourcast[{name}]'"))
+            findings.append(Finding(f"extra {name}", FAILED, found, install(f"'fourcast[{name}]'")))
     return findings

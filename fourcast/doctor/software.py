@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fourcast.doctor import packages
 from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, Finding
 from fourcast.doctor.nvidia import Nvidia
 
@@ -21,6 +22,10 @@ DRIVERS = {11: "450", 12: "525", 13: "580"}
 WHEELS = "https://download.pytorch.org/whl"
 BUILDS = {13: "cu130", 12: "cu126"}
 """The builds of torch for each generation of CUDA."""
+IMAGES = {13: "--build-arg TORCH=cuda", 12: "--build-arg TORCH=base, of a BASE_IMAGE with a torch for CUDA 12"}
+"""How images come by them."""
+COMPATIBLE = "with a data-centre GPU export LD_LIBRARY_PATH=/usr/local/cuda/compat"
+"""CUDA's package that lets it run on older drivers; images on the usual base have it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def torch_finding(torch: Torch, here: Nvidia, device: str) -> Finding:
     """Whether this build of torch is the one for this machine; ``device`` as asked for."""
     if numbers(torch.version)[:2] < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
-        return _failed(f"{torch.version} is too old: fourcast needs {oldest}", f"pip install 'torch>={oldest}'")
+        return _failed(f"{torch.version} is too old: fourcast needs {oldest}", packages.install(f"'torch>={oldest}'"))
     if torch.hip is not None:
         found = f"{torch.version} is a build for ROCm, on which the Triton kernels do not run"
         return Finding("torch", POOR, found, "the kernels are made for NVIDIA GPUs; plain torch takes their place")
@@ -92,13 +97,15 @@ def _build(torch: Torch, here: Nvidia) -> Finding | None:
     if torch.cuda and numbers(torch.cuda)[0] > here.cuda[0]:
         found = f"{torch.version} is built for CUDA {torch.cuda}, and driver {here.driver} runs {_dotted(here.cuda)}"
         driver = DRIVERS.get(numbers(torch.cuda)[0], "a newer one")
-        return _failed(found, f"update the driver to {driver} or later, or {install(torch.version, generation)}")
+        remedy = f"update the driver to {driver} or later; {COMPATIBLE}; or {install(torch.version, generation)}"
+        return _failed(found, remedy)
     capabilities = [seen for _, seen in torch.gpus] or [gpu.capability for gpu in here.gpus if gpu.capability]
     for capability in capabilities:
         if torch.archs and not fits(torch.archs, capability):
             found = f"{torch.version} has code for {', '.join(torch.archs)} and none for compute {_dotted(capability)}"
             old = capability < min(numbers_of_archs(torch.archs))
-            return _failed(found, install(torch.version, 12 if old else 13) if old else "pip install --upgrade torch")
+            newer = packages.install("--upgrade torch", "a newer torch")
+            return _failed(found, install(torch.version, 12) if old else newer)
     return None
 
 
@@ -136,17 +143,18 @@ def _failed(found: str, remedy: str) -> Finding:
 
 
 def install(version: str, generation: int) -> str:
-    """The command that puts the build of this torch for a generation of CUDA in the place of the one that is here."""
+    """How the build of this torch for a generation of CUDA is put in the place of the one that is here."""
     wanted = max(numbers(version)[:2], OLDEST_TORCH)
-    build = BUILDS.get(generation, "cu126")
-    return f"pip install --force-reinstall 'torch=={_dotted(wanted)}.*' --index-url {WHEELS}/{build}"
+    generation = generation if generation in BUILDS else 12
+    build = f"'torch=={_dotted(wanted)}.*' --index-url {WHEELS}/{BUILDS[generation]}"
+    return packages.install(f"--force-reinstall {build}", IMAGES[generation])
 
 
 def again(version: str) -> str:
-    """The command that puts the same build of torch in the place of a damaged one."""
+    """How the same build of torch is put in the place of a damaged one."""
     tag = version.partition("+")[2]
     index = f" --index-url {WHEELS}/{tag}" if re.fullmatch(r"cpu|cu\d+", tag) else ""
-    return f"pip install --force-reinstall --no-deps 'torch=={version}'{index}"
+    return packages.install(f"--force-reinstall --no-deps 'torch=={version}'{index}", f"'torch=={version}'")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -186,7 +194,7 @@ def triton_finding(found: str | None, torch_requires: Sequence[str], on_gpu: boo
     """Whether triton is here, and the one that torch pins."""
     pins = [match[1] for text in torch_requires if (match := re.match(r"triton\s*\(?==\s*([\w.]+)", text))]
     pinned = pins[0] if pins else None
-    wanted = f"pip install 'triton=={pinned}'" if pinned else "pip install triton, of the version that belongs to torch"
+    wanted = packages.install(f"'triton=={pinned}'" if pinned else "triton, of the version that belongs to torch")
     if found is None:
         status = FAILED if on_gpu else ABSENT
         return Finding("triton", status, "not installed: plain torch takes the place of the kernels", wanted)

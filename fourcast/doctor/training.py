@@ -15,6 +15,7 @@ from fourcast.data.climatology import ClimatologySums
 from fourcast.data.statistics import StatisticsSums
 from fourcast.data.writer import append, create_store, finish
 from fourcast.distributed import choose_device
+from fourcast.doctor import disk
 from fourcast.doctor.finding import OK, POOR, Finding
 from fourcast.forecast.ensemble import forecast
 from fourcast.grid import Grid
@@ -35,10 +36,13 @@ SLOW = 0.7
 
 
 def training(folder: str, device: str) -> list[dict[str, Any]]:
-    """A few steps of a tiny model on travelling waves, its forecast into netCDF, and the speed of the device."""
-    inside = Path(folder)
-    store = made_store(inside / "store.zarr")
-    findings = [_trained(store, inside / "train", device), _forecast(store, inside, device), _speed(device)]
+    """A few steps of a tiny model on travelling waves, its forecast into netCDF, and the speed of the device.
+
+    Files go to the disk of ``folder``, and none stays.
+    """
+    with disk.trial(disk.folder(Path(folder)).there) as inside:
+        store = made_store(inside / "store.zarr")
+        findings = [_trained(store, inside / "train", device), _forecast(store, inside, device), _speed(device)]
     return [asdict(finding) for finding in findings]
 
 

@@ -2,19 +2,21 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fourcast.doctor import apart as processes
-from fourcast.doctor import doctor, exchange, packages
+from fourcast.doctor import disk, doctor, exchange, packages
 from fourcast.doctor.apart import alone, apart, memory_file, result_of
 from fourcast.doctor.cache import cache_folder
-from fourcast.doctor.doctor import _compiled, _disk, _kernels, examine
+from fourcast.doctor.doctor import _compiled, _disk, _kernels, _trained, examine
 from fourcast.doctor.finding import BreakdownError
 from fourcast.doctor.screen import works
 from fourcast.doctor_config import DoctorConfig
@@ -100,6 +102,22 @@ def test_a_disk_that_does_not_answer_is_named(tmp_path, monkeypatch):
     assert f"mount and dmesg say of the disk of {tmp_path}" in found.remedy
 
 
+def test_a_training_that_is_killed_leaves_nothing_on_the_disk(tmp_path, monkeypatch):
+    def killed(name: str, *arguments: Any, seconds: float) -> Any:
+        if name != "training":
+            return apart(name, *arguments, seconds=seconds)
+        assert arguments == (str(tmp_path), "auto")
+        process = subprocess.Popen(["true"])
+        process.wait()
+        (tmp_path / f"{disk.TRIAL}.{socket.gethostname()}-{process.pid}.partial" / "store.zarr").mkdir(parents=True)
+        raise BreakdownError("the process died of SIGKILL")
+
+    monkeypatch.setattr(doctor, "apart", killed)
+    with pytest.raises(BreakdownError, match="SIGKILL"):
+        _trained(DoctorConfig(output=str(tmp_path)), True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_who_is_asked_to_end_ends_what_it_started(number):
     program = (
@@ -133,7 +151,7 @@ def test_a_torch_that_crashes_hides_nothing_else(tmp_path, monkeypatch):
     assert found["torch"].status == "failed"
     assert "SIGSEGV" in found["torch"].found
     assert found["torch"].remedy.startswith("FOURCAST_TRACEBACK=1")
-    assert f"--no-deps 'torch=={packages.version_of('torch')}'" in found["torch"].remedy
+    assert f"'torch=={packages.version_of('torch')}'" in found["torch"].remedy
     assert {name: found[name].status for name in ("output", "libraries", "kernel cache")} == dict.fromkeys(
         ("output", "libraries", "kernel cache"), "ok"
     )

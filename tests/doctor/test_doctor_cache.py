@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_disks import on_a_disk_of_its_own
 
-from fourcast.doctor.cache import cache_finding, cache_folder, way_out
+from fourcast.doctor.cache import cache_finding, cache_folder, elsewhere, way_out
 
 
 def kernel(folder: Path, name: str) -> Path:
@@ -32,8 +32,13 @@ def test_there_may_be_no_home(monkeypatch, on_gpu, status):
     assert cache_folder({}) is None
     found = cache_finding(None, on_gpu)
     assert (found.status, "no home" in found.found) == (status, True)
-    assert found.remedy == "export HOME=/tmp, or TRITON_CACHE_DIR=DIR"
+    assert found.remedy == "export TRITON_CACHE_DIR=$(mktemp -d)"
     assert way_out(None) == "export FOURCAST_KERNELS=torch"
+
+
+def test_another_place_is_of_ones_own_and_not_the_one_that_failed():
+    assert elsewhere(Path("/home/a/.triton/cache")) == "export TRITON_CACHE_DIR=$(mktemp -d)"
+    assert elsewhere(Path("/tmp/triton")) == "docker run --tmpfs /tmp:exec, or export TRITON_CACHE_DIR=$(mktemp -d)"
 
 
 def test_a_disk_from_which_nothing_can_be_loaded(tmp_path):

@@ -71,6 +71,8 @@ def test_small_shared_memory_is_told_with_the_ways_to_enlarge_it(tmp_path):
     assert small.figures["size_gb"] == 0.067
     assert "--ipc=host" in small.remedy
     assert "emptyDir" in small.remedy
+    assert "mount -o remount,size=8g /dev/shm" in small.remedy
+    assert "dead jobs" in small.remedy
     assert hardware.shared_memory(tmp_path / "none").status == "absent"
 
 
@@ -122,6 +124,26 @@ def test_what_nvidia_smi_tells_counts(gpu_node):
     assert nvidia(True, proc) == Nvidia("580.65.06", (13, 0), (H200,))
     assert nvidia(False, proc) == Nvidia("580.65.06", (13, 0), (Gpu("NVIDIA H200"),))
     assert nvidia(True, gpu_node("exit 9")).complaint == "status 9, and no word"
+
+
+def test_a_driver_of_which_linux_does_not_tell_is_asked_also_in_haste(gpu_node, tmp_path):
+    gpu_node("echo '580.65.06, 143771, 9.0, NVIDIA H200'")
+    assert nvidia(False, tmp_path / "nothing") == Nvidia("580.65.06", (13, 0), (H200,))
+
+
+@pytest.mark.parametrize(("device", "status"), [("auto", "poor"), ("cuda", "poor"), ("cpu", "absent")])
+def test_gpus_that_nothing_tells_of_are_not_denied(gpu_node, monkeypatch, tmp_path, device, status):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    found = gpu_finding(nvidia(False, tmp_path / "nothing"), device)
+    assert found.status == status
+    assert ("neither nvidia-smi nor /proc/driver/nvidia" in found.found) == (status == "poor")
+    assert "no NVIDIA driver" not in found.found
+
+
+def test_a_driver_whose_gpus_are_hidden_is_not_denied(gpu_node, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = gpu_finding(nvidia(False, tmp_path / "nothing"), "cuda")
+    assert (found.status, "no GPU that this process may use" in found.found) == ("failed", True)
 
 
 def test_a_stuck_gpu_holds_nobody_up(gpu_node, monkeypatch):

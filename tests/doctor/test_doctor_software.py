@@ -19,6 +19,11 @@ GOOD = Torch("2.11.0+cu130", "13.0", None, ARCHS, (("NVIDIA H200", (9, 0)),), ""
 LAPTOP = Nvidia()
 
 
+@pytest.fixture(autouse=True)
+def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "has_pip", lambda: True)
+
+
 def wrong(torch: Torch, here: Nvidia = NODE, device: str = "auto") -> tuple[str, str]:
     """What is found and the way out, of a build that must be refused."""
     found = torch_finding(torch, here, device)
@@ -58,6 +63,7 @@ def test_newer_cuda_than_the_driver_runs():
     assert "CUDA 13.0" in said
     assert "535.183.01 runs 12.2" in said
     assert "update the driver to 580" in remedy
+    assert "LD_LIBRARY_PATH=/usr/local/cuda/compat" in remedy
     assert remedy.endswith("/cu126")
 
 
@@ -227,8 +233,7 @@ def test_extras_are_those_of_the_distribution():
     assert [need.name for need in lacking("fourcast", "", versions, requires)] == ["torch"]
 
 
-def test_a_missing_extra_fails_only_where_it_is_needed(monkeypatch):
-    monkeypatch.setattr(packages, "has_pip", lambda: True)
+def test_a_missing_extra_fails_only_where_it_is_needed():
     [listed] = extras_findings([], versions, requires)
     assert (listed.status, listed.found) == ("ok", "report; not here: cloud, grib")
     assert "pip install 'fourcast[cloud,grib]'" in listed.remedy
@@ -238,10 +243,25 @@ def test_a_missing_extra_fails_only_where_it_is_needed(monkeypatch):
     assert failed.remedy == "pip install 'fourcast[grib]'"
 
 
-def test_nothing_is_proposed_where_nothing_can_be_installed(monkeypatch):
+def test_nothing_is_installed_where_there_is_no_pip(monkeypatch):
     monkeypatch.setattr(packages, "has_pip", lambda: False)
-    [listed] = extras_findings([], versions, requires)
-    assert (listed.found, listed.remedy) == ("report; not here: cloud, grib", "")
+    listed, failed = extras_findings(["grib"], versions, requires)
+    assert (listed.found, listed.remedy) == ("report; not here: cloud", "")
+    old = Nvidia("535.183.01", (12, 2), NODE.gpus)
+    remedies = {
+        "'fourcast[grib]'": failed.remedy,
+        "'numpy": libraries_finding({**INSTALLED, "numpy": "1.26.4"}.get, requires).remedy,
+        "'torch>=2.11'": wrong(Torch("2.10.1+cu130", "13.0"))[1],
+        "--build-arg TORCH=cuda": wrong(Torch("2.13.0+cpu", None))[1],
+        "--build-arg TORCH=base": wrong(GOOD, old)[1],
+        "'torch==2.13.0+cpu'": software.again("2.13.0+cpu"),
+        "'triton==3.6.0'": triton_finding(None, ["triton==3.6.0"], True).remedy,
+        "numpy==": packages.again(),
+    }
+    for wanted, remedy in remedies.items():
+        assert f"build the image anew with {wanted}" in remedy
+        assert " (docker/README.md); outside of it, uv pip install " in remedy
+        assert remedy.count("pip") == 1
 
 
 def test_an_extra_that_there_is_not():

@@ -118,7 +118,7 @@ def test_every_way_through_in_half_precision(poisoned, planned, name: str, kind:
         ("causal segments", ()),
         ("causal segments", BOTH[:1]),
         ("causal segments", BOTH[1:]),
-        ("apart, wrapped round", BOTH[:1]),
+        slow("apart, wrapped round", BOTH[:1]),
     ],
 )
 def test_gates_may_be_absent(poisoned, planned, name: str, gates: tuple[str, ...]):
@@ -133,15 +133,15 @@ def test_patterns_with_two_digits(poisoned, frequencies: Frequencies, causal: bo
     check_values_and_gradients(Case(3, 2, 512, 400, causal, frequencies), "fp32")
 
 
-@pytest.mark.parametrize("frequencies", [*map(slow, PATTERNS[:-1]), PATTERNS[-1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("frequencies", PATTERNS)
 def test_patterns_with_three_digits(poisoned, planned, frequencies: Frequencies):
     planned(plan(LONGER, True, 3000))
     check_values_and_gradients(Case(1, 1, 3000, 3000, True, frequencies), "fp32", convolution=by_fft)
 
 
-@pytest.mark.parametrize(
-    "frequencies", [slow(Frequencies(0.3)), slow(Frequencies(0.37, 0.4, 64)), Frequencies(0.5, 0.5)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("frequencies", [Frequencies(0.3), Frequencies(0.37, 0.4, 64), Frequencies(0.5, 0.5)])
 def test_patterns_with_the_first_digit_apart(poisoned, planned, frequencies: Frequencies):
     planned(plan(LONGER, False, 3000))
     check_values_and_gradients(Case(1, 1, 3000, 3000, True, frequencies, ()), "fp32", convolution=by_fft)
