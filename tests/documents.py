@@ -9,7 +9,8 @@ from tiny import ROOT
 
 from fourcast.cli import SUBJECTS, VERBS
 
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("docker/**/*.md"))]
+PLACES = ("*.md", "docs/*.md", "docker/**/*.md", "fourcast/**/*.md")
+DOCUMENTS = [path for place in PLACES for path in sorted(ROOT.glob(place))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -76,10 +77,11 @@ def _split(words: list[str]) -> list[list[str]]:
 
 
 def _is_verb(words: list[str], i: int) -> bool:
-    """Whether word ``i`` is a verb behind fourcast, or a batch script named after one."""
+    """Whether word ``i`` is a verb behind fourcast or the service torchrun, or what is named after one."""
     if Path(words[i]).suffix == ".sbatch":
         return Path(words[i]).stem in VERBS
-    return i > 0 and Path(words[i - 1]).name == "fourcast" and words[i] in VERBS
+    before = [Path(word).name for word in words[:i]]
+    return words[i] in VERBS and (before[-1:] in (["fourcast"], ["torchrun"]) or before[-2:] == ["run", "--rm"])
 
 
 def _command(words: list[str], i: int) -> Command:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,12 +11,27 @@ from tiny import ROOT
 Object = dict[str, Any]
 FOLDER = ROOT / "docker" / "kubernetes"
 LAUNCHER = FOLDER / "torchrun.py"
-KUSTOMIZATION: Object = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-OBJECTS: dict[str, Object] = {
-    f"{each['kind']}-{each['metadata']['name']}": each
-    for name in KUSTOMIZATION["resources"]
-    for each in yaml.safe_load_all((FOLDER / name).read_text())
+KUSTOMIZATIONS: dict[str, Object] = {
+    str(path.parent.relative_to(FOLDER)): yaml.safe_load(path.read_text())
+    for path in sorted(FOLDER.rglob("kustomization.yaml"))
 }
+"""By folder, of which ``.`` is what every cluster can take."""
+QUEUE = FOLDER / "queue.yaml"
+
+
+def read(path: Path) -> dict[str, Object]:
+    """The objects of a file by kind and name."""
+    found = yaml.safe_load_all(path.read_text())
+    return {f"{each['kind']}-{each['metadata']['name']}": each for each in found}
+
+
+def of_folder(folder: str) -> dict[str, Object]:
+    """The objects that a kustomization names."""
+    files = [read(FOLDER / folder / name) for name in KUSTOMIZATIONS[folder]["resources"]]
+    return {name: each for found in files for name, each in found.items()}
+
+
+OBJECTS = {**of_folder("."), **of_folder("trainer"), **read(QUEUE)}
 JOBS = {name: each for name, each in OBJECTS.items() if each["kind"] == "Job"}
 RUNTIME = OBJECTS["TrainingRuntime-fourcast"]
 NODE: Object = RUNTIME["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]
@@ -33,7 +49,7 @@ def expanded(text: str, environment: Mapping[str, str]) -> str:
 
 def environment(name: str, index: int) -> dict[str, str]:
     """The variables of the container in pod ``index`` of a Job."""
-    given = {each["name"]: each["value"] for each in PODS[name]["containers"][0]["env"]}
+    given = {each["name"]: each["value"] for each in PODS[name]["containers"][0].get("env", [])}
     return {**given, "JOB_COMPLETION_INDEX": str(index)}
 
 

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from fourcast.cli import VERBS
-
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
@@ -71,27 +69,30 @@ def test_a_site_may_mount_its_configuration_and_nothing_else_hides_that_of_the_i
     assert [each["volumes"] for each in both] == 2 * [{"site": {}}]  # extending a service brings no volume with it
 
 
-def test_services_start_the_verbs_they_are_named_after() -> None:
+def test_services_end_with_the_program_so_that_overrides_or_a_verb_may_follow() -> None:
+    for path, own in zip(COMPOSE, ({"torchrun": ["-m", "fourcast"]}, {}), strict=True):
+        entries = {name: service["entrypoint"] for name, service in services(path).items() if "entrypoint" in service}
+        assert services(path).keys() - entries.keys() == {"fourcast"}
+        assert all(entry[:3] == ["tini", "-s", "--"] for entry in entries.values())
+        verbs = {verb: ["fourcast", verb] for verb in ("train", "forecast", "verify")}
+        assert {name: entry[-2:] for name, entry in entries.items()} == verbs | own
+    assert 'ENTRYPOINT ["tini", "-s", "--", "fourcast"]' in DOCKERFILE
+
+
+def test_gpus_are_reserved_or_hidden() -> None:
+    on_processors = {"compose.yaml": ["verify"], "compose.cpu.yaml": ["fourcast", "train", "forecast", "verify"]}
     for path in COMPOSE:
-        extended = services(COMPOSE[1])
         for name, service in services(path).items():
-            entry = service.get("entrypoint") or extended[service["extends"]["service"]]["entrypoint"]
-            assert entry[:3] == ["tini", "-s", "--"]
-            assert entry[-2:] == ["fourcast", name.removesuffix("-node")]
-            assert entry[-1] in VERBS
-    assert {"train", "forecast", "verify", "doctor"} <= set(services(COMPOSE[1]))
-
-
-def test_what_computes_with_torch_reserves_gpus_and_verification_does_not() -> None:
-    reserved = {name: service["deploy"] for name, service in services(COMPOSE[0]).items()}
-    assert reserved.pop("verify") == {}
-    for deploy in reserved.values():
-        (device,) = deploy["resources"]["reservations"]["devices"]
-        assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+            seen = service["environment"]["NVIDIA_VISIBLE_DEVICES"]
+            if name in on_processors[path.name]:
+                assert (seen, service.get("deploy", {})) == ("void", {})
+            else:
+                (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+                assert (seen, device["driver"], device["capabilities"]) == ("all", "nvidia", ["gpu"])
 
 
 @pytest.mark.container
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(660)
 def test_the_image_builds_and_works(tmp_path: Path) -> None:
     missing = [program for program in ("buildah", "mmdebstrap") if shutil.which(program) is None]
     if missing or os.geteuid() != 0:

@@ -89,6 +89,10 @@ def test_what_a_command_is() -> None:
     assert (second.verb, second.overrides) == ("report", ("run=RUN",))
     (batch,) = commands("sbatch --nodes=2 scripts/slurm/train.sbatch experiment=fcn_paper\n")
     assert (batch.verb, batch.overrides) == ("train", ("+experiment/train=fcn_paper",))
+    (service,) = commands("docker compose run --rm torchrun train steps=3\n")
+    assert (service.verb, service.overrides) == ("train", ("steps=3",))
+    (service,) = commands("docker compose run --rm verify experiment=quickstart\n")
+    assert (service.verb, service.overrides) == ("verify", ("+experiment/verify=quickstart",))
 
 
 def test_what_is_found_in_a_document(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -18,22 +19,26 @@ from jsonschema import Draft202012Validator
 from manifests import (
     FOLDER,
     JOBS,
-    KUSTOMIZATION,
+    KUSTOMIZATIONS,
     LAUNCHER,
     NODE,
     OBJECTS,
     PODS,
+    QUEUE,
     RUNTIME,
     STARTERS,
     Object,
     command,
     environment,
+    of_folder,
+    read,
 )
 
 from fourcast.cli import SUBJECTS
 from fourcast.compose import conf_directory
 from fourcast.train.signals import EXIT_INTERRUPTED
 
+DOCUMENT = tiny.ROOT / "docs/kubernetes.md"
 VERSIONS = ("1.31", "1.37")
 """Of Kubernetes: the first in which pod failure policies are settled, and the newest that is known."""
 KUEUE = ("ResourceFlavor", "ClusterQueue", "LocalQueue")
@@ -205,16 +210,29 @@ def test_pods_have_what_they_mount(name: str) -> None:
     starts_torchrun = str(LAUNCHER.name) in " ".join(container["command"])
     assert ("launch" in volumes) == starts_torchrun
     if starts_torchrun:
-        assert volumes["launch"]["configMap"]["name"] == KUSTOMIZATION["configMapGenerator"][0]["name"]
+        assert volumes["launch"]["configMap"]["name"] == KUSTOMIZATIONS["."]["configMapGenerator"][0]["name"]
         assert container["command"][1] == f"/fourcast/launch/{LAUNCHER.name}"
 
 
-def test_pods_with_gpus_may_go_where_nothing_else_may() -> None:
+def test_pods_have_the_variables_of_the_image_whose_folders_they_may_write() -> None:
+    dockerfile = (FOLDER.parent / "Dockerfile").read_text()
+    of_image = dict(re.findall(r"^(?:ENV|   ) (\w+)=([^ $]\S*)", dockerfile[dockerfile.index("ENV PATH") :], re.M))
+    folders = {value for key, value in of_image.items() if key == "HOME" or key.endswith(("DIR", "CACHE_HOME"))}
+    assert len(folders) == 5
+    assert {Path(folder).parts[:2] for folder in folders} == {("/", "tmp")}
+    assert of_image["FOURCAST_CONF"] == "/fourcast/conf"
+    own = {key for name in PODS for key in environment(name, 0)} & set(of_image)
+    assert own == {"NVIDIA_VISIBLE_DEVICES"}
+
+
+def test_pods_with_gpus_may_go_where_nothing_else_may_and_others_see_none() -> None:
     taint = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     resources = {name: pod["containers"][0].get("resources") for name, pod in PODS.items()}
     resources["TrainJob-fourcast-train"] = OBJECTS["TrainJob-fourcast-train"]["spec"]["trainer"]["resourcesPerNode"]
     with_gpus = {name for name, each in resources.items() if "nvidia.com/gpu" in each["limits"]}
     assert len(with_gpus) == 5
+    hidden = {name for name in PODS if environment(name, 0).get("NVIDIA_VISIBLE_DEVICES") == "void"}
+    assert hidden == set(PODS) - with_gpus
     assert {name: pod["tolerations"] for name, pod in PODS.items() if "tolerations" in pod} == {
         name: [taint] for name in with_gpus
     }
@@ -229,23 +247,54 @@ def test_threads_are_as_many_as_processors(step: str) -> None:
     assert workers[0] * threads == int(container["resources"]["requests"]["cpu"])
 
 
-@pytest.mark.parametrize(("end", "status"), [("SuccessCriteriaMet Complete", 0), ("FailureTarget Failed", 1)])
-def test_the_documented_wait_ends_whichever_way_a_job_does(end: str, status: int, tmp_path: Path) -> None:
-    text = "".join(block.text for block in blocks(tiny.ROOT / "docs/kubernetes.md"))
+@pytest.fixture
+def waited(tmp_path: Path) -> Callable[[str], int]:
+    """The status of the documented wait, where ``kubectl`` is what the text in shell says; its pauses go to a file."""
+    text = "".join(block.text for block in blocks(DOCUMENT))
     function = text[text.index("finished() {") :].split("\n}\n")[0] + "\n}\n"
-    early = end.split()[0]
-    (tmp_path / "conditions").write_text(f"\nSuspended\n{early}\n{end}\nnever\n")
-    stub = """kubectl() { head -n 1 conditions; sed -i 1d conditions; }; sleep() { echo >>waits; }; finished job/any"""
-    ended = subprocess.run(["bash", "-c", function + stub], cwd=tmp_path, timeout=20, check=False)
-    assert ended.returncode == status
+    end = "; sleep() { echo >>waits; }; finished job/any"
+
+    def wait(kubectl: str) -> int:
+        words = ["bash", "-c", f"{function}kubectl() {{ {kubectl}; }}{end}"]
+        return subprocess.run(words, cwd=tmp_path, timeout=20, check=False).returncode
+
+    return wait
+
+
+@pytest.mark.parametrize(("end", "status"), [("SuccessCriteriaMet Complete", 0), ("FailureTarget Failed", 1)])
+def test_the_documented_wait_ends_whichever_way_a_job_does(
+    end: str, status: int, waited: Callable[[str], int], tmp_path: Path
+) -> None:
+    (tmp_path / "conditions").write_text(f"\nSuspended\n{end.split()[0]}\n{end}\nnever\n")
+    assert waited("head -n 1 conditions; sed -i 1d conditions") == status
     assert (tmp_path / "waits").read_text() == 3 * "\n"
 
 
-def test_one_place_names_the_image_and_lists_the_files() -> None:
-    assert [each["name"] for each in KUSTOMIZATION["images"]] == ["fourcast"]
+def test_the_documented_wait_ends_where_the_cluster_does_not_answer(
+    waited: Callable[[str], int], tmp_path: Path
+) -> None:
+    assert waited("false") == 1
+    assert not (tmp_path / "waits").exists()
+
+
+def test_the_documented_site_names_the_image_and_both_folders() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    site = yaml.safe_load(text[text.index("# ../site/kustomization.yaml\n") :].split("```")[0])
     assert {container["image"] for pod in PODS.values() for container in pod["containers"]} == {"fourcast"}
-    files = [*KUSTOMIZATION["resources"], *KUSTOMIZATION["configMapGenerator"][0]["files"], "kustomization.yaml"]
-    assert sorted(path.name for path in FOLDER.iterdir() if path.is_file()) == sorted(files)
+    assert [image["name"] for image in site["images"]] == ["fourcast"]
+    folders = {FOLDER / folder for folder in KUSTOMIZATIONS}
+    assert {tiny.ROOT / each.removeprefix("../fourcast/") for each in site["resources"]} == folders
+    assert {patch["target"]["kind"] for patch in site["patches"]} <= {each["kind"] for each in OBJECTS.values()}
+
+
+def test_every_file_is_listed_beside_what_the_same_clusters_know() -> None:
+    """kubectl apply -k fails where the cluster lacks a kind of the folder, also one that no label chooses."""
+    listed = {FOLDER / folder / name for folder, found in KUSTOMIZATIONS.items() for name in found["resources"]}
+    own = {*FOLDER.rglob("kustomization.yaml"), LAUNCHER, QUEUE}
+    assert {path for path in FOLDER.rglob("*.*") if "__pycache__" not in path.parts} == listed | own
+    assert {each["kind"] for each in of_folder(".").values()} == {"PersistentVolumeClaim", "Pod", "Job"}
+    assert {each["kind"] for each in of_folder("trainer").values()} == set(TRAINER)
+    assert {each["kind"] for each in read(QUEUE).values()} == set(KUEUE)
 
 
 def test_steps_are_labelled_and_queued() -> None:
