@@ -49,8 +49,8 @@ def is_running(process: int) -> bool:
         return True  # as somebody else, of whom more may be hidden
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it has just ended, or this is no Linux
-        return not Path("/proc/self/stat").exists()
+    except OSError:  # this is no Linux, or it is hidden from others
+        return True
     return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 

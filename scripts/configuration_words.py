@@ -41,6 +41,7 @@ WORDS = {
     "warmup_steps": "steps over which the learning rate rises from nothing",
     "weight_decay": "decoupled; of matrices alone",
     "workers": "processes that share the work",
+    "VerifyConfig.workers": "processes that share the work; each has its share of the processors, or OMP_NUM_THREADS of them",
     "BredConfig.amplitude": "in standard deviations: a number, numbers by channel, a file of fourcast calibrate",
     "CorrelatedConfig.amplitude": "in standard deviations: a number, numbers by channel, a file of fourcast calibrate",
     "DataConfig.channels": "names, in order; null: all of the first store",

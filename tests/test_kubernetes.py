@@ -274,7 +274,16 @@ def test_the_documented_wait_ends_where_the_cluster_does_not_answer(
     waited: Callable[[str], int], tmp_path: Path
 ) -> None:
     assert waited("false") == 1
-    assert not (tmp_path / "waits").exists()
+    assert (tmp_path / "waits").read_text() == 6 * "\n"
+
+
+def test_the_documented_wait_outlasts_a_cluster_that_does_not_answer_now_and_then(
+    waited: Callable[[str], int], tmp_path: Path
+) -> None:
+    (tmp_path / "conditions").write_text(6 * "Suspended\n" + "Complete\n")
+    now_and_then = "echo >>asked; [ $(($(wc -l <asked) % 2)) = 0 ] && head -n 1 conditions && sed -i 1d conditions"
+    assert waited(now_and_then) == 0
+    assert len((tmp_path / "waits").read_text()) == 13
 
 
 def test_the_documented_site_names_the_image_and_both_folders() -> None:

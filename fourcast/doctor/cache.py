@@ -25,8 +25,9 @@ def cache_folder(environ: Mapping[str, str]) -> Path | None:
 
 def elsewhere(cache: Path | None) -> str:
     """How to keep kernels in another place; nobody else may write there, as they are loaded and run."""
-    own = "export TRITON_CACHE_DIR=$(mktemp -d)"
-    return f"docker run --tmpfs /tmp:exec, or {own}" if cache and cache.is_relative_to("/tmp") else own
+    if cache and cache.is_relative_to("/tmp"):
+        return "docker run --tmpfs /tmp:exec, or export TRITON_CACHE_DIR=$(mktemp -d -p DIR), DIR on another disk"
+    return "export TRITON_CACHE_DIR=$(mktemp -d)"
 
 
 def way_out(cache: Path | None) -> str:

@@ -6,13 +6,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from fourcast.doctor import exchange, hardware, packages, software
 from fourcast.doctor.apart import apart, orderly_end
 from fourcast.doctor.cache import MOST, cache_folder, elsewhere, way_out
-from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, UNEXPECTED, Finding, isolated, learned
+from fourcast.doctor.finding import ABSENT, FAILED, OK, POOR, UNEXPECTED, BreakdownError, Finding, isolated, learned
 from fourcast.doctor.nvidia import Nvidia, gpu_finding, nvidia
 from fourcast.doctor.places import OTHERWISE
 from fourcast.doctor.screen import Grouped, document, lines, verdict, works
@@ -182,7 +183,8 @@ def _trained(config: DoctorConfig, usable: bool) -> list[Finding]:
     try:
         return _apart("training", config.output, config.device)
     except BaseException:
-        _apart("output", config.output)  # it removes what a training that was killed left there
+        with suppress(BreakdownError):
+            _apart("output", config.output)  # it removes what a training that was killed left there
         raise
 
 

@@ -61,8 +61,8 @@ def nvidia(ask: bool, proc: Path = PROC) -> Nvidia:
         return Nvidia(driver, cuda, gpus)
     status, out, err = answer()
     if status == 0:
-        told, gpus = table(out)
-        return Nvidia(told or driver, cuda, gpus)
+        version_told, gpus = table(out)
+        return Nvidia(version_told or driver, cuda, gpus)
     words = " ".join((out + err).split())
     if status is None:
         words = f"nothing within {PATIENCE:.0f} s: a GPU is stuck (dmesg | grep -i xid)"
@@ -130,7 +130,7 @@ def gpu_finding(here: Nvidia, device: str) -> Finding:
     if not here.told and device != "cpu":
         found = "libcuda.so.1 is here, but neither nvidia-smi nor /proc/driver/nvidia, which tell of GPUs"
         remedy = "put nvidia-smi on the PATH; docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        return Finding("gpu", POOR, found, remedy)
+        return Finding("gpu", FAILED if demanded else POOR, found, remedy)
     if here.driver or here.gpus or (demanded and here.cuda):
         return _unreached(here, device)
     if demanded:

@@ -114,7 +114,7 @@ def extras_findings(
     absent = {name: list(lacking(NAME, name, versions, requires)) for name in known}
     here = ", ".join(name for name in known if not absent[name]) or "none"
     others = [name for name in known if absent[name] and name not in needs]
-    remedy = "for what you use: " + install(f"'fourcast[{','.join(others)}]'") if others and has_pip() else ""
+    remedy = f"for what you use: pip install 'fourcast[{','.join(others)}]'" if others and has_pip() else ""
     findings = [Finding("extras", OK, here + (f"; not here: {', '.join(others)}" if others else ""), remedy)]
     for name in needs:
         if absent[name]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -122,9 +123,9 @@ def work(plan: Plan, folder: Path, chosen: Sequence[int]) -> Iterator[Outcome]:
 
 def threads_of_each(processes: int) -> int:
     """How many threads one of so many processes has: no more than OMP_NUM_THREADS, by which a container is told."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    asked = re.match(r"[1-9][0-9]*", os.environ.get("OMP_NUM_THREADS", ""))
     fair = max(1, processors() // processes)
-    return min(fair, max(1, int(asked))) if asked.isdigit() else fair
+    return min(fair, int(asked[0])) if asked else fair
 
 
 def work_here(plan: Plan, folder: Path, chosen: Sequence[int], threads: int) -> Iterator[Outcome]:

@@ -131,12 +131,12 @@ def test_a_driver_of_which_linux_does_not_tell_is_asked_also_in_haste(gpu_node, 
     assert nvidia(False, tmp_path / "nothing") == Nvidia("580.65.06", (13, 0), (H200,))
 
 
-@pytest.mark.parametrize(("device", "status"), [("auto", "poor"), ("cuda", "poor"), ("cpu", "absent")])
+@pytest.mark.parametrize(("device", "status"), [("auto", "poor"), ("cuda", "failed"), ("cpu", "absent")])
 def test_gpus_that_nothing_tells_of_are_not_denied(gpu_node, monkeypatch, tmp_path, device, status):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     found = gpu_finding(nvidia(False, tmp_path / "nothing"), device)
     assert found.status == status
-    assert ("neither nvidia-smi nor /proc/driver/nvidia" in found.found) == (status == "poor")
+    assert ("neither nvidia-smi nor /proc/driver/nvidia" in found.found) == (status != "absent")
     assert "no NVIDIA driver" not in found.found
 
 

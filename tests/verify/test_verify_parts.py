@@ -270,7 +270,10 @@ def measure_peaks(folder: Path) -> None:
     (folder / "peaks.json").write_text(json.dumps(peaks))
 
 
-@pytest.mark.parametrize(("asked", "processes", "expected"), [("3", 2, 3), ("", 2, 4), ("6", 2, 4), ("1", 16, 1)])
+@pytest.mark.parametrize(
+    ("asked", "processes", "expected"),
+    [("3", 2, 3), ("", 2, 4), ("6", 2, 4), ("1", 16, 1), ("2,8", 2, 2), ("0", 2, 4)],
+)
 def test_threads_are_no_more_than_asked_for(
     monkeypatch: pytest.MonkeyPatch, asked: str, processes: int, expected: int
 ) -> None:

@@ -1,6 +1,7 @@
 """Opening what people have as lazy datasets: netCDF, HDF5, GRIB, zarr, the Climate Data Store's ZIP, folders."""
 
 import glob
+import re
 import struct
 import tempfile
 import warnings
@@ -10,12 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import xarray as xr
 
 from fourcast.data.sources.classic import expected_bytes
-from fourcast.data.sources.failures import READ_ERRORS, read_errors, unreadable
+from fourcast.data.sources.failures import READ_ERRORS, read_errors
 from fourcast.data.sources.grib import open_grib
 from fourcast.data.sources.published import is_nameless, name_fields
 from fourcast.errors import InputError
@@ -26,6 +26,8 @@ FILE_SUFFIXES = (
 )  # fmt: skip
 SUFFIXES = (*FILE_SUFFIXES, ".zip", ".zarr")
 MAGIC = {b"CDF": "netCDF", b"\x89HDF": "netCDF", b"GRIB": "GRIB", b"PK\x03\x04": "ZIP"}
+PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
+"""In an address, or in one of several that are chained."""
 ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "gcs": {"token": "anon"}, "s3": {"anon": True}}
 """Options of fsspec's filesystems, by the scheme of a URL, that read public data without credentials."""
 
@@ -157,9 +159,11 @@ def _refuse_truncated_classic(path: Path) -> None:
 def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Dataset:
     """Open a zarr folder, or the zarr at a URL: anonymously unless ``storage_options`` say otherwise."""
     scheme = path.partition("://")[0] if "://" in path else None
-    if scheme is not None and urlsplit(path).password is not None:
-        host = urlsplit(path).hostname
-        raise InputError(f"source= holds a password for {host}; pass it in storage_options=, which is not recorded")
+    if PASSWORD.search(path):
+        raise InputError(
+            f"{PASSWORD.sub('//…@', path)} was given with a password, and addresses are recorded; name it without, and "
+            "give the password by the environment (netrc, AWS_*), or to ingest in storage_options="
+        )
     if scheme is not None and path.endswith(FILE_SUFFIXES):
         raise InputError(f"{path} is one remote file, expected a zarr; download it and name the local copy")
     remote = None if scheme is None else dict(ANONYMOUS.get(scheme, {}) if storage_options is None else storage_options)
@@ -169,7 +173,5 @@ def _open_zarr(path: str, storage_options: Mapping[str, Any] | None) -> xr.Datas
             return xr.open_zarr(path, chunks=None, decode_timedelta=True, storage_options=remote)
     except ImportError as error:
         raise InputError(f"{path} needs a package that is missing ({error}): pip install 'fourcast[cloud]'") from error
-    except (FileNotFoundError, ValueError) as error:
-        raise InputError(f"{path} cannot be opened as zarr ({error})") from error
     except read_errors(path) as error:
-        raise unreadable(path, f"cannot be opened as zarr ({error})", "fetch it again") from error
+        raise InputError(f"{path} cannot be opened as zarr ({error})") from error

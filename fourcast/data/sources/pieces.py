@@ -83,7 +83,7 @@ class Piece:
             block = self.array.isel(chosen).load()
         except read_errors(self.path) as error:
             remedy = "unpack it with h5repack -f NONE" if "Filter error" in str(error) else "fetch it again"
-            raise unreadable(self.path, f"{self.array.name} cannot be read ({error})", remedy) from error
+            raise unreadable(self.path, str(self.array.name), error, remedy) from error
         for name, dimension in (("fourcast_level", self.level_dimension), ("fourcast_time", axes.time)):
             if dimension is None:
                 block = block.expand_dims(name)

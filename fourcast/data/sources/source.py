@@ -170,7 +170,8 @@ def open_source(
     """Open files, folders, globs, zarrs or URLs as one source; it stays open inside the ``with`` block.
 
     number, forecast_step: the ensemble member, and the forecast step in hours, where the source holds several.
-    Raises InputError where a file cannot be read or holds nothing that can be used.
+    Raises InputError where a file cannot be read or holds nothing that can be used, and once it is open OSError where a
+    server fails.
     """
     with ExitStack() as resources:
         files = list_sources(paths)

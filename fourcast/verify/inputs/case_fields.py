@@ -96,7 +96,7 @@ class CaseFields:
             with self.guard:
                 block = self.array.isel(chosen).load()
         except read_errors(self.path) as error:
-            raise unreadable(self.path, f"{self.array.name} cannot be read ({error})", "fetch it again") from error
+            raise unreadable(self.path, str(self.array.name), error, "fetch it again") from error
         for name, dim in (("fourcast_level", self.piece.level_dimension), ("fourcast_member", self.axes.member_dim)):
             if dim is None:
                 block = block.expand_dims(name)

@@ -1,7 +1,7 @@
 """Zarr behind a URL: in fsspec's memory, and over HTTP from a server on this machine."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from era5_like import analyses, as_arco, times
 
+from fourcast.data.sources.failures import unreadable
 from fourcast.data.sources.openers import ANONYMOUS, SourceOptions
 from fourcast.data.sources.source import open_source
 from fourcast.errors import InputError
@@ -119,10 +120,33 @@ def test_a_server_in_trouble_is_named(tmp_path: Path, server: Server, monkeypatc
             source.read(source.times(("t500",))[0][:1], ("t500",))
 
 
-def test_a_password_in_an_address_is_refused_and_not_told() -> None:
-    with pytest.raises(InputError, match=r"holds a password for host; pass it in storage_options=") as raised:
-        open_source(["https://me:secret@host/era5.zarr"]).__enter__()
-    assert "secret" not in str(raised.value)
+@pytest.mark.parametrize("before", ["https://", "simplecache::https://"])
+@pytest.mark.parametrize("user", ["me:secret", ":secret", "me:sec[ret"])
+def test_a_password_in_an_address_is_refused_and_not_told(before: str, user: str) -> None:
+    with pytest.raises(InputError, match=r"https://…@host/era5\.zarr was given with a password") as raised:
+        open_source([f"{before}{user}@host/era5.zarr"]).__enter__()
+    assert "sec" not in str(raised.value)
+
+
+def test_damage_is_no_servers_fault() -> None:
+    for path, error in [("file:///a.zarr", OSError("x")), ("gs://a.zarr", RuntimeError("error during blosc"))]:
+        assert isinstance(unreadable(path, "t", error, "fetch it again"), InputError)
+    assert isinstance(unreadable("gs://a.zarr", "t", TimeoutError("x"), "fetch it again"), OSError)
+
+
+def test_an_ingestion_goes_on_once_its_server_has_recovered(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, fourcast: Callable[..., tuple[int, str, str]]
+) -> None:
+    write_arco(tmp_path / "era5.zarr", 2)
+    command = ("ingest", f"source={server.url}/era5.zarr", "channels=[t500]", "output=store", "climatology_harmonics=0")
+    get = SimpleHTTPRequestHandler.do_GET
+    with monkeypatch.context() as patch:
+        trouble = lambda self: self.send_error(503) if "/temperature/0" in self.path else get(self)  # noqa: E731
+        patch.setattr(SimpleHTTPRequestHandler, "do_GET", trouble)
+        status, _, said = fourcast(*command)
+    assert (status, "503" in said, "run the same again" in said) == (1, True, True), said
+    status, _, said = fourcast(*command)
+    assert status == 0, said
 
 
 def test_a_remote_file_is_refused() -> None:
