@@ -41,7 +41,6 @@ WORDS = {
     "warmup_steps": "steps over which the learning rate rises from nothing",
     "weight_decay": "decoupled; of matrices alone",
     "workers": "processes that share the work",
-    "VerifyConfig.workers": "processes that share the work; each has its share of the processors, or OMP_NUM_THREADS of them",
     "BredConfig.amplitude": "in standard deviations: a number, numbers by channel, a file of fourcast calibrate",
     "CorrelatedConfig.amplitude": "in standard deviations: a number, numbers by channel, a file of fourcast calibrate",
     "DataConfig.channels": "names, in order; null: all of the first store",
@@ -100,4 +99,5 @@ WORDS = {
     "VerifyConfig.init_end": "last initial time to score",
     "VerifyConfig.init_start": "first initial time to score",
     "VerifyConfig.lead_hours": "lead times to score; null: all",
+    "VerifyConfig.workers": "processes, each with its share of the processors, or OMP_NUM_THREADS where that is fewer",
 }
