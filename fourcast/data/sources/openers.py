@@ -26,10 +26,10 @@ FILE_SUFFIXES = (
 )  # fmt: skip
 SUFFIXES = (*FILE_SUFFIXES, ".zip", ".zarr")
 MAGIC = {b"CDF": "netCDF", b"\x89HDF": "netCDF", b"GRIB": "GRIB", b"PK\x03\x04": "ZIP"}
-PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
-"""In an address, or in one of several that are chained."""
 ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "gcs": {"token": "anon"}, "s3": {"anon": True}}
 """Options of fsspec's filesystems, by the scheme of a URL, that read public data without credentials."""
+PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
+"""In an address, or in one of several that are chained."""
 
 
 @dataclass(frozen=True)
